@@ -1,0 +1,36 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// drainGrace is what sessions that were told to leave have left to do so.
+	drainGrace = 5 * time.Second
+	// shutWait is for requests that are being answered.
+	shutWait = 5 * time.Second
+)
+
+// leave empties the replica so that its sessions hardly notice: the load
+// balancer learns of it first, then no session comes any more, then those that
+// are here go, a few at a time.
+func (p *program) leave(ctx context.Context) {
+	p.log.Info("draining", "sessions", p.hub.Sessions(), "delay", p.config.Drain.Delay, "spread", p.config.Drain.Spread)
+	p.server.Drain()
+	<-time.After(p.config.Drain.Delay)
+	p.hub.Refuse()
+	ctx, cancel := context.WithTimeout(ctx, p.config.Drain.Spread+drainGrace)
+	defer cancel()
+	if err := p.hub.Drain(ctx, p.config.Drain.Spread); err != nil {
+		p.log.Warn("sessions did not leave in time and were cut", "error", err)
+	}
+	p.log.Info("drained")
+}
+
+// shut ends the HTTP servers.
+func (p *program) shut(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, shutWait)
+	defer cancel()
+	return p.server.Shutdown(ctx)
+}

@@ -1,0 +1,51 @@
+package server
+
+import (
+	"net/http"
+
+	"aldaba/frontend"
+
+	"github.com/gin-gonic/gin"
+)
+
+// routes is what the public reaches.
+func (s *Server) routes(e *gin.Engine) {
+	e.GET("/ws", s.websocket)
+
+	get(e, "/healthz", s.healthz)
+	get(e, "/readyz", s.readyz)
+	get(e, "/aldaba.js", clientModule(frontend.Client()))
+
+	if s.options.Demo != nil {
+		demo := e.Group("/", loopbackOnly)
+		get(demo, "/", pageHeaders, s.demoFile)
+		get(demo, "/demo/*file", pageHeaders, s.demoFile)
+		demo.POST("/demo/token", sameOrigin, s.demoToken)
+	}
+}
+
+// adminRoutes is what the operator reaches, at an address of its own.
+func (s *Server) adminRoutes(e *gin.Engine) {
+	admin := e.Group("/", loopbackMeansLoopback)
+	get(admin, "/metrics", s.metrics())
+	get(admin, "/healthz", s.healthz)
+	get(admin, "/readyz", s.readyz)
+}
+
+// get answers GET and HEAD.
+func get(r gin.IRoutes, path string, handlers ...gin.HandlerFunc) {
+	r.GET(path, handlers...)
+	r.HEAD(path, handlers...)
+}
+
+// websocket hands the request over to the hub, which takes the connection and
+// returns early: from then on c is Gin's again.
+func (s *Server) websocket(c *gin.Context) {
+	s.options.Hub.Serve(c.Writer, c.Request, c.ClientIP())
+}
+
+// healthz says that the process lives: one that does not answer is restarted.
+func (s *Server) healthz(c *gin.Context) {
+	c.Header("Cache-Control", "no-store")
+	c.JSON(http.StatusOK, gin.H{"status": "ok"})
+}

@@ -1,0 +1,127 @@
+// Package server is the HTTP surface: the WebSocket endpoint, health, the
+// client module, and in development the demo page. It alone sees Gin.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// maxHeaderBytes admits the longest token (16 KiB), which may travel in a
+	// cookie beside others of a browser's. net/http's own default is 1 MB.
+	maxHeaderBytes = 32 << 10
+
+	headerWait = 10 * time.Second // for a request's head
+	bodyWait   = 30 * time.Second // for a whole request, and for an answer
+	idleWait   = 60 * time.Second // between two requests
+)
+
+// Hub upgrades requests; *hub.Hub is one. After Serve has returned, neither w
+// nor r is used any more.
+type Hub interface {
+	Serve(w http.ResponseWriter, r *http.Request, address string)
+}
+
+// Options is what a server is made of.
+type Options struct {
+	Hub            Hub          // required
+	Ready          func() error // required: nil while messages arrive
+	TrustedProxies []string     // whose X-Forwarded-For is believed
+	Metrics        prometheus.Gatherer
+	Logger         *slog.Logger
+	Demo           *Demo // nil: none
+}
+
+// Server answers on two addresses: the public one, and the operator's own.
+type Server struct {
+	options  Options
+	log      *slog.Logger
+	draining atomic.Bool
+	public   *http.Server
+	admin    *http.Server
+}
+
+// New returns a server that Serve and ServeAdmin let answer.
+func New(o Options) (*Server, error) {
+	gin.SetMode(gin.ReleaseMode)
+	s := &Server{options: o, log: o.Logger}
+	public, err := s.newEngine()
+	if err != nil {
+		return nil, err
+	}
+	admin, err := s.newEngine()
+	if err != nil {
+		return nil, err
+	}
+	s.routes(public)
+	s.adminRoutes(admin)
+	s.public = s.newHTTPServer(public)
+	s.admin = s.newHTTPServer(admin)
+	return s, nil
+}
+
+func (s *Server) newEngine() (*gin.Engine, error) {
+	e := gin.New()
+	// A redirect would repeat a path that the client chose.
+	e.RedirectTrailingSlash = false
+	e.HandleMethodNotAllowed = true
+	e.RemoteIPHeaders = []string{forwardedFor}
+	if err := e.SetTrustedProxies(s.options.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("trusted proxies: %w", err)
+	}
+	e.Use(mergeForwardedFor, s.logAccess, s.recoverPanic)
+	e.NoRoute(refuseWith(http.StatusNotFound, "not_found", "there is nothing here"))
+	e.NoMethod(refuseWith(http.StatusMethodNotAllowed, "method_not_allowed", "this cannot be done here: see the Allow header"))
+	return e, nil
+}
+
+func (s *Server) newHTTPServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerWait,
+		ReadTimeout:       bodyWait,
+		WriteTimeout:      bodyWait, // hijacking a connection lifts both
+		IdleTimeout:       idleWait,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Serve answers the public's requests on l until Shutdown.
+func (s *Server) Serve(l net.Listener) error { return serve(s.public, l) }
+
+// ServeAdmin answers the operator's requests on l until Shutdown.
+func (s *Server) ServeAdmin(l net.Listener) error { return serve(s.admin, l) }
+
+func serve(h *http.Server, l net.Listener) error {
+	if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Drain makes the server say that it is not ready, so that a load balancer
+// sends nobody here any more. Everything else goes on.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Shutdown lets running requests end until ctx does, then cuts them. Sessions
+// are the hub's and not touched. It is safe to call twice.
+func (s *Server) Shutdown(ctx context.Context) error {
+	var errs []error
+	for _, h := range []*http.Server{s.public, s.admin} {
+		if err := h.Shutdown(ctx); err != nil {
+			errs = append(errs, err, h.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

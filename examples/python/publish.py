@@ -1,0 +1,7 @@
+import json
+import os
+
+import redis
+
+r = redis.Redis(port=int(os.environ.get("REDIS_PORT", 6379)))
+r.publish("blogpost", json.dumps({"title": "Knock, knock — ¿quién es?", "by": "python", "url": "/posts/1?a=1&b=<2>"}))

@@ -1,0 +1,745 @@
+// aldaba: the client of the Aldaba hub, for browsers and Node. It speaks aldaba.v1 and depends on nothing.
+
+/**
+ * @typedef {'connecting' | 'open' | 'waiting' | 'closed'} State
+ *   `connecting`: a connection is being made; `open`: welcomed by the hub; `waiting`: the next attempt comes at
+ *   `retryAt`; `closed`: nothing more happens by itself.
+ *
+ * @typedef {'state' | 'message' | 'joined' | 'left' | 'resync' | 'error'} EventName
+ *
+ * @typedef {object} StateInfo
+ * @property {number} [retryAt] when waiting: the time of the next attempt, in milliseconds like Date.now()
+ * @property {number} [code] when waiting or closed: the WebSocket close code
+ * @property {string} [reason] when waiting or closed: why, in words
+ *
+ * @typedef {object} Message
+ * @property {string} channel
+ * @property {any} data the published JSON document, parsed
+ *
+ * @typedef {object} Options
+ * @property {string | URL} [url] of the hub's WebSocket; may be relative to the page. Default: `/ws`
+ * @property {() => string | Promise<string>} [getToken] gives a JWT. Asked before every connect and whenever the
+ *   token is about to expire, so it must not hand out an old one. When it throws, the client tries again later, unless
+ *   the error has `fatal: true`. Without getToken the hub is expected to read a cookie.
+ * @property {new (url: string, protocols: string[]) => any} [WebSocket] for runtimes that have no global one
+ *
+ * @typedef {object} Subscription what the page asked for and is asked of the hub again after each reconnect
+ * @property {Promise<void>} promise
+ * @property {() => void} resolve
+ * @property {(reason: Error) => void} reject
+ * @property {boolean} held whether the hub has ever said `joined`
+ */
+
+const PROTOCOL = 'aldaba.v1';
+const SECOND = 1000;
+const CONNECT_TIMEOUT = 15 * SECOND; // from the handshake to welcome; the hub gives up at ten
+const ANSWER_TIMEOUT = 15 * SECOND;
+const TOKEN_TIMEOUT = 15 * SECOND;
+const QUIET = 25 * SECOND; // nothing heard for so long: ping
+const DEAD = 10 * SECOND; // and nothing after the ping: gone
+const STABLE = 5 * SECOND; // a session that lives so long ends the back-off
+const BACKOFF_FIRST = 1 * SECOND;
+const BACKOFF_MAX = 30 * SECOND;
+const RESTART_SPREAD = 5 * SECOND;
+const REFRESH_GAP = 5 * SECOND; // tokens that live less than a minute are `expiring` at once, again and again
+
+const EXPIRED = 4401;
+/** The closes that mean a bug of the client: coming back would only repeat it. */
+const BUGS = [1002, 1003, 1007, 1009];
+
+/** What a refused or failed command rejects with. */
+export class AldabaError extends Error {
+  /**
+   * @param {string} code of the hub's `error` frame, or the client's own: `offline`, `connection_lost`, `timeout`,
+   *   `closed`, `unsubscribed`, `bad_token`, `bad_frame`
+   * @param {string} message
+   * @param {number} [retryAfter] seconds after which the same command may succeed
+   */
+  constructor(code, message, retryAfter) {
+    super(message);
+    this.name = 'AldabaError';
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/**
+ * Connects to a hub, and stays connected. Throws a TypeError when the URL is unusable or there is no WebSocket.
+ * @param {Options} [options]
+ * @returns {Client}
+ */
+export function connect(options = {}) {
+  return new Client(options);
+}
+
+/** One connection to a hub, kept up through reconnects. Made by `connect`. */
+export class Client {
+  #url;
+  #getToken;
+  #WebSocket;
+
+  /** @type {State} */
+  #state = 'closed';
+  /** @type {StateInfo} */
+  #info = {};
+  /** @type {any} the last welcome */
+  #welcome = null;
+
+  /** @type {any} the WebSocket of the present attempt */
+  #socket = null;
+  /** Counts attempts: whatever was awaited for an earlier one is void. */
+  #attempt = 0;
+  #failures = 0;
+  #rejections = 0;
+  /** @type {string | undefined} the token of the present attempt */
+  #token;
+  /** @type {string | undefined} the token that the hub closed with 4401 */
+  #spent;
+
+  /** @type {Map<string, Subscription>} */
+  #wanted = new Map();
+  /** @type {Set<string>} */
+  #joined = new Set();
+  /** @type {Set<string>} joined in an earlier session and not yet in this one: messages may have been missed */
+  #missed = new Set();
+  #asking = 0;
+
+  #lastId = 0;
+  /** @type {Map<number, {resolve: (frame: any) => void, reject: (error: Error) => void}>} */
+  #commands = new Map();
+  /** @type {Map<string | number, any>} by what they are for; a command's by its id */
+  #timers = new Map();
+
+  #heard = 0;
+  #probing = false;
+  #expiring = false;
+  #refreshing = 0;
+
+  /** @type {Map<string, Set<Function>>} by channel */
+  #handlers = new Map();
+  #listeners = {
+    state: /** @type {Set<Function>} */ (new Set()),
+    message: /** @type {Set<Function>} */ (new Set()),
+    joined: /** @type {Set<Function>} */ (new Set()),
+    left: /** @type {Set<Function>} */ (new Set()),
+    resync: /** @type {Set<Function>} */ (new Set()),
+    error: /** @type {Set<Function>} */ (new Set()),
+  };
+
+  /** @param {Options} options */
+  constructor({ url = '/ws', getToken, WebSocket = globalThis.WebSocket }) {
+    if (!WebSocket) throw new TypeError('aldaba: no WebSocket here, pass one: connect({WebSocket})');
+    const absolute = new URL(url, globalThis.location?.href);
+    absolute.protocol = absolute.protocol.replace(/^http/, 'ws');
+    if (!/^wss?:$/.test(absolute.protocol)) throw new TypeError('aldaba: the url must be ws: or wss:');
+    absolute.hash = ''; // the WebSocket constructor refuses fragments
+    this.#url = absolute.href;
+    this.#getToken = getToken;
+    this.#WebSocket = WebSocket;
+    this.#listenToPage(true);
+    this.#connect();
+  }
+
+  /** The present state. */
+  get state() {
+    return this.#state;
+  }
+
+  /** The user the hub took the token for; null before the first welcome. @returns {string | null} */
+  get user() {
+    return this.#welcome?.user ?? null;
+  }
+
+  /** The id of the latest session; null before the first welcome. @returns {string | null} */
+  get session() {
+    return this.#welcome?.session ?? null;
+  }
+
+  /** The channels that are joined now. @returns {string[]} */
+  get channels() {
+    return [...this.#joined];
+  }
+
+  /**
+   * Calls fn for each message of a channel, joined or not yet. It does not subscribe: channels that the token's claims
+   * yield are joined by the hub, others need `subscribe`.
+   * @param {string} channel
+   * @param {(data: any, message: Message) => void} fn
+   * @returns {() => void} takes the handler off
+   */
+  on(channel, fn) {
+    const set = this.#handlers.get(channel) ?? new Set();
+    this.#handlers.set(channel, set);
+    set.add(fn);
+    return () => {
+      set.delete(fn);
+      if (!set.size && this.#handlers.get(channel) === set) this.#handlers.delete(channel);
+    };
+  }
+
+  /**
+   * Calls fn for each message of every channel.
+   * @param {(message: Message) => void} fn
+   * @returns {() => void} takes the listener off, as with all that follow
+   */
+  onMessage(fn) {
+    return this.#listen('message', fn);
+  }
+
+  /**
+   * Calls fn with the present state, now, and with each that follows.
+   * @param {(state: State, info: StateInfo) => void} fn
+   */
+  onState(fn) {
+    const off = this.#listen('state', fn);
+    this.#call(fn, [this.#state, this.#info]);
+    return off;
+  }
+
+  /**
+   * Calls fn when messages of a joined channel may have been missed: the hub said so, or the client was away.
+   * A page that shows state fetches it anew.
+   * @param {(channel: string) => void} fn
+   */
+  onResync(fn) {
+    return this.#listen('resync', fn);
+  }
+
+  /**
+   * Calls fn when a channel is joined, after each connect anew.
+   * @param {(channel: string) => void} fn
+   */
+  onJoined(fn) {
+    return this.#listen('joined', fn);
+  }
+
+  /**
+   * Calls fn when a channel is no longer received although the connection stands: `unsubscribed`, `revoked`, or the
+   * code with which the hub refused it after a reconnect.
+   * @param {(channel: string, reason: string) => void} fn
+   */
+  onLeft(fn) {
+    return this.#listen('left', fn);
+  }
+
+  /**
+   * Calls fn with what went wrong and rejects no promise: a handler that threw, a getToken that failed, an `error` frame
+   * that answers no command. Without a listener these go to the console.
+   * @param {(error: any) => void} fn
+   */
+  onError(fn) {
+    return this.#listen('error', fn);
+  }
+
+  /**
+   * Asks for a channel, now or once connected, and again after each reconnect. Resolves when the hub has joined it;
+   * rejects with an AldabaError, and is forgotten, when the hub refuses.
+   * @param {string} channel
+   * @returns {Promise<void>}
+   */
+  subscribe(channel) {
+    if (this.#state === 'closed') return Promise.reject(new AldabaError('closed', 'the client is closed'));
+    let want = this.#wanted.get(channel);
+    if (!want) {
+      want = subscription();
+      this.#wanted.set(channel, want);
+      if (this.#joined.has(channel)) this.#hold(want);
+      else if (this.#state === 'open') this.#ask();
+    }
+    return want.promise;
+  }
+
+  /**
+   * Leaves a channel and asks for it no more. A channel that the claims yield comes back with the next connect.
+   * @param {string} channel
+   * @returns {Promise<void>}
+   */
+  async unsubscribe(channel) {
+    const want = this.#wanted.get(channel);
+    this.#wanted.delete(channel);
+    this.#missed.delete(channel);
+    want?.reject(new AldabaError('unsubscribed', 'unsubscribed before it was joined'));
+    if (this.#state !== 'open' || !(want || this.#joined.has(channel))) return;
+    try {
+      await this.#command({ type: 'unsubscribe', channel });
+    } catch (error) {
+      // Without the connection, or the channel, there is nothing to leave.
+      if (!['not_joined', 'connection_lost', 'closed'].includes(codeOf(error))) throw error;
+    }
+  }
+
+  /**
+   * Publishes a JSON document. Resolves when the broker has it. Rejects at once with the code `offline` when the client
+   * is not open, and with `connection_lost` or `timeout` when nobody knows whether it was published.
+   * @param {string} channel
+   * @param {any} data
+   * @returns {Promise<void>}
+   */
+  async publish(channel, data) {
+    if (this.#state !== 'open') throw new AldabaError('offline', `cannot publish while ${this.#state}`);
+    await this.#command({ type: 'publish', channel, data });
+  }
+
+  /** Connects at once when waiting or closed; a new start for the back-off. No effect otherwise. */
+  reconnect() {
+    if (this.#state !== 'waiting' && this.#state !== 'closed') return;
+    this.#failures = this.#rejections = 0;
+    this.#spent = undefined;
+    this.#listenToPage(true);
+    this.#connect();
+  }
+
+  /** Closes for good. Whatever was not answered rejects with the code `closed`. */
+  close() {
+    if (this.#state !== 'closed') this.#end(1000, 'closed by the client');
+  }
+
+  // Connecting
+
+  async #connect() {
+    this.#teardown('connection_lost');
+    const attempt = this.#attempt;
+    this.#set('connecting', {});
+    if (attempt !== this.#attempt) return;
+    try {
+      this.#token = await this.#fetchToken();
+    } catch (error) {
+      if (attempt !== this.#attempt) return;
+      this.#report(error);
+      if (attempt !== this.#attempt) return;
+      if (isFatal(error)) this.#end(EXPIRED, String(/** @type {any} */ (error).message));
+      else this.#retry(1006, 'getToken failed');
+      return;
+    }
+    if (attempt !== this.#attempt) return;
+    if (this.#token && this.#token === this.#spent) {
+      this.#end(EXPIRED, 'getToken gave the refused token again');
+      return;
+    }
+    this.#open();
+  }
+
+  #open() {
+    const offered = this.#token ? [PROTOCOL, `bearer.${this.#token}`] : [PROTOCOL];
+    this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
+    let socket;
+    try {
+      socket = this.#socket = new this.#WebSocket(this.#url, offered);
+    } catch (error) {
+      this.#report(error); // such as ws: from an https: page
+      this.#lost(1006, 'the WebSocket could not be made');
+      return;
+    }
+    socket.onmessage = (/** @type {{data: unknown}} */ event) => this.#hear(event.data);
+    socket.onclose = (/** @type {{code: number, reason: string}} */ event) =>
+      this.#lost(event.code, event.reason);
+    socket.onerror = () => {}; // a close always follows, and knows more
+  }
+
+  /** @returns {Promise<string | undefined>} undefined when a cookie carries it */
+  async #fetchToken() {
+    if (!this.#getToken) return undefined;
+    const timer = ++this.#lastId;
+    const late = new Promise((_, reject) => {
+      this.#after(timer, TOKEN_TIMEOUT, () => reject(new AldabaError('timeout', 'getToken took too long')));
+    });
+    try {
+      const token = await Promise.race([this.#getToken(), late]);
+      // Anything else, such as the HTML of a login page, could not travel as a subprotocol.
+      if (typeof token === 'string' && /^[\w.-]+$/.test(token)) return token;
+      throw new AldabaError('bad_token', 'getToken must give a JWT');
+    } finally {
+      this.#stop(timer);
+    }
+  }
+
+  /** Ends what belongs to the present attempt. @param {string} code with which commands reject */
+  #teardown(code) {
+    this.#attempt++;
+    for (const name of this.#timers.keys()) this.#stop(name);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (socket) {
+      socket.onmessage = socket.onclose = null;
+      socket.close(1000);
+    }
+    this.#probing = this.#expiring = false;
+    for (const channel of this.#joined) this.#missed.add(channel);
+    this.#joined.clear();
+    const commands = [...this.#commands.values()];
+    this.#commands.clear();
+    for (const { reject } of commands)
+      reject(new AldabaError(code, 'the connection ended before the answer'));
+  }
+
+  /** The connection has ended, before or after welcome. @param {number} code @param {string} reason */
+  #lost(code, reason) {
+    if (code === EXPIRED) {
+      this.#spent = this.#token;
+      this.#rejections++;
+    }
+    const refused = code >= 4400 && code <= 4499;
+    const comesBack = code === EXPIRED && this.#rejections < 2;
+    if (BUGS.includes(code) || (refused && !comesBack)) this.#end(code, reason);
+    else this.#retry(code, reason);
+  }
+
+  /** @param {number} code @param {string} reason */
+  #retry(code, reason) {
+    this.#teardown('connection_lost');
+    const wait = code === 4001 ? upTo(RESTART_SPREAD) : backoff(this.#failures);
+    this.#failures++;
+    this.#after('retry', wait, () => this.#connect());
+    this.#set('waiting', { retryAt: Date.now() + wait, code, reason });
+  }
+
+  /** @param {number} code @param {string} reason */
+  #end(code, reason) {
+    this.#teardown('closed');
+    this.#listenToPage(false);
+    this.#state = 'closed'; // before promises reject: who hears of it sees it
+    for (const [channel, want] of this.#wanted) {
+      if (want.held) continue;
+      this.#wanted.delete(channel);
+      want.reject(new AldabaError('closed', reason || `closed with ${code}`));
+    }
+    this.#set('closed', { code, reason });
+  }
+
+  // Hearing
+
+  /** @param {unknown} text */
+  #hear(text) {
+    this.#heard = Date.now();
+    this.#probing = false;
+    let frame;
+    try {
+      frame = JSON.parse(/** @type {string} */ (text));
+    } catch {
+      this.#report(new AldabaError('bad_frame', 'the hub sent what is not JSON'));
+      return;
+    }
+    switch (frame?.type) {
+      case 'welcome':
+        this.#welcomed(frame);
+        break;
+      case 'message':
+        this.#emit('message', frame);
+        this.#dispatch(this.#handlers.get(frame.channel), [frame.data, frame]);
+        break;
+      case 'joined':
+        this.#enter(frame.channel);
+        this.#settle(frame);
+        break;
+      case 'left':
+        this.#leave(frame.channel, frame.reason);
+        this.#settle(frame);
+        this.#ask();
+        break;
+      case 'resync':
+        this.#emit('resync', frame.channel);
+        break;
+      case 'expiring':
+        this.#expiring = true;
+        this.#refresh();
+        break;
+      case 'published':
+      case 'refreshed':
+      case 'pong':
+        this.#settle(frame);
+        break;
+      case 'error':
+        this.#refused(frame);
+        break;
+      default: // a hub newer than this client
+    }
+  }
+
+  /** @param {any} frame */
+  #welcomed(frame) {
+    const attempt = this.#attempt;
+    this.#welcome = frame;
+    this.#stop('connect');
+    this.#after('stable', STABLE, () => {
+      this.#failures = this.#rejections = 0;
+    });
+    this.#watch();
+    const channels = (frame.channels ?? []).map((/** @type {{channel: string}} */ entry) => entry.channel);
+    for (const channel of channels) this.#joined.add(channel);
+    this.#set('open', {});
+    for (const channel of channels) {
+      if (attempt === this.#attempt) this.#enter(channel);
+    }
+    if (attempt === this.#attempt) this.#ask();
+  }
+
+  /** @param {string} channel */
+  #enter(channel) {
+    this.#joined.add(channel);
+    const missed = this.#missed.delete(channel);
+    const want = this.#wanted.get(channel);
+    if (want) this.#hold(want);
+    this.#emit('joined', channel);
+    if (missed) this.#emit('resync', channel);
+  }
+
+  /** @param {string} channel @param {string} reason */
+  #leave(channel, reason) {
+    this.#joined.delete(channel);
+    // An answer to unsubscribe may cross a new subscribe; only the hub's own decision ends what the page wants.
+    if (reason !== 'unsubscribed') this.#wanted.delete(channel);
+    this.#emit('left', channel, reason);
+  }
+
+  /** @param {Subscription} want */
+  #hold(want) {
+    want.held = true;
+    want.resolve();
+  }
+
+  /** @param {any} frame */
+  #refused({ id, code, message, retry_after }) {
+    const error = new AldabaError(code, message, retry_after);
+    const command = this.#commands.get(id);
+    if (!command) {
+      this.#report(error);
+      return;
+    }
+    this.#forget(id);
+    command.reject(error);
+  }
+
+  /** @param {any} frame */
+  #settle(frame) {
+    const command = this.#commands.get(frame.id);
+    this.#forget(frame.id);
+    command?.resolve(frame);
+  }
+
+  // Commands
+
+  /** @param {object} frame @returns {Promise<any>} the answer */
+  #command(frame) {
+    const id = ++this.#lastId;
+    return new Promise((resolve, reject) => {
+      this.#socket.send(JSON.stringify({ ...frame, id })); // throws what JSON cannot say, and so rejects
+      this.#commands.set(id, { resolve, reject });
+      this.#after(id, ANSWER_TIMEOUT, () => {
+        this.#forget(id);
+        reject(new AldabaError('timeout', 'the hub did not answer in time'));
+      });
+    });
+  }
+
+  /** @param {number} id */
+  #forget(id) {
+    this.#commands.delete(id);
+    this.#stop(id);
+  }
+
+  /**
+   * Asks for what is wanted and not joined, one channel at a time: the hub works on one command at a time too, and a
+   * reconnect with many channels must not run into its rate limit.
+   */
+  async #ask() {
+    const attempt = this.#attempt;
+    if (this.#asking === attempt) return;
+    this.#asking = attempt;
+    for (;;) {
+      const next = [...this.#wanted].find(([channel]) => !this.#joined.has(channel));
+      if (!next) break;
+      const [channel, want] = next;
+      const error = await this.#command({ type: 'subscribe', channel }).then(() => null, asError);
+      if (attempt !== this.#attempt) return;
+      if (this.#wanted.get(channel) !== want || this.#joined.has(channel)) continue;
+      if (error && mayComeLater(error, want)) {
+        await new Promise((resolve) => this.#after('ask', (error.retryAfter || 1) * SECOND, resolve));
+        continue;
+      }
+      this.#wanted.delete(channel);
+      this.#missed.delete(channel);
+      want.reject(error ?? new AldabaError('bad_frame', 'the hub joined another channel'));
+      if (want.held) this.#emit('left', channel, error?.code);
+    }
+    this.#asking = 0;
+  }
+
+  /** Answers `expiring` with a fresh token, and keeps trying until the hub takes it or cuts the session. */
+  async #refresh() {
+    const attempt = this.#attempt;
+    if (!this.#getToken || this.#refreshing === attempt) return;
+    this.#refreshing = attempt;
+    for (let failures = 0; this.#expiring; ) {
+      this.#expiring = false;
+      let wait = REFRESH_GAP;
+      try {
+        const token = await this.#fetchToken();
+        if (attempt !== this.#attempt) return;
+        if (token === this.#token)
+          throw new AldabaError('bad_token', 'getToken gave the expiring token again');
+        await this.#command({ type: 'refresh', token });
+        if (attempt !== this.#attempt) return;
+        this.#token = token;
+        failures = 0;
+      } catch (error) {
+        if (attempt !== this.#attempt) return;
+        this.#report(error);
+        if (isFatal(error)) break;
+        this.#expiring = true;
+        wait = backoff(failures++) / 2;
+      }
+      if (attempt !== this.#attempt) return;
+      await new Promise((resolve) => this.#after('refresh', wait, resolve));
+    }
+    this.#refreshing = 0;
+  }
+
+  // Noticing a dead connection: a page cannot see the hub's pings.
+
+  #watch() {
+    const left = Math.min(QUIET, this.#heard + QUIET - Date.now());
+    if (left > 0) this.#after('watch', left, () => this.#watch());
+    else this.#probe();
+  }
+
+  #probe() {
+    if (this.#probing) return;
+    this.#probing = true;
+    this.#socket.send('{"type":"ping"}');
+    this.#after('watch', DEAD, () => {
+      if (this.#probing) this.#lost(1006, 'the connection went silent');
+      else this.#watch();
+    });
+  }
+
+  /** The page is seen again, or the network is back: look at once. */
+  #wake = () => {
+    if (globalThis.document?.visibilityState === 'hidden') return;
+    if (this.#state === 'open') this.#probe();
+    else if (this.#state === 'waiting') this.#connect();
+  };
+
+  /** @param {boolean} yes */
+  #listenToPage(yes) {
+    const verb = yes ? 'addEventListener' : 'removeEventListener';
+    globalThis[verb]?.('online', this.#wake);
+    globalThis.document?.[verb]('visibilitychange', this.#wake);
+  }
+
+  // Telling
+
+  /** @param {State} state @param {StateInfo} info */
+  #set(state, info) {
+    this.#state = state;
+    this.#info = info;
+    this.#emit('state', state, info);
+  }
+
+  /** @param {EventName} event @param {Function} fn @returns {() => void} */
+  #listen(event, fn) {
+    const set = this.#listeners[event];
+    set.add(fn);
+    return () => {
+      set.delete(fn);
+    };
+  }
+
+  /** @param {EventName} event @param {any[]} args */
+  #emit(event, ...args) {
+    this.#dispatch(this.#listeners[event], args);
+  }
+
+  /** Calls each once, even if some come or go meanwhile. @param {Set<Function> | undefined} set @param {any[]} args */
+  #dispatch(set, args) {
+    for (const fn of set ? [...set] : []) {
+      if (set?.has(fn)) this.#call(fn, args);
+    }
+  }
+
+  /** @param {Function} fn @param {any[]} args */
+  #call(fn, args) {
+    try {
+      fn(...args)?.catch?.((/** @type {unknown} */ error) => this.#report(error));
+    } catch (error) {
+      this.#report(error);
+    }
+  }
+
+  /** @param {unknown} error */
+  #report(error) {
+    const { size } = this.#listeners.error;
+    if (!size) console.error('aldaba:', error);
+    for (const fn of this.#listeners.error) {
+      try {
+        fn(error);
+      } catch (another) {
+        console.error('aldaba:', another);
+      }
+    }
+  }
+
+  // Time
+
+  /** Replaces the timer of that name. @param {string | number} name @param {number} ms @param {(value?: any) => void} fn */
+  #after(name, ms, fn) {
+    this.#stop(name);
+    this.#timers.set(
+      name,
+      setTimeout(() => {
+        this.#timers.delete(name);
+        fn();
+      }, ms),
+    );
+  }
+
+  /** @param {string | number} name */
+  #stop(name) {
+    clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name);
+  }
+}
+
+/** Full jitter: anything from nothing to the ceiling, which doubles. @param {number} failures */
+function backoff(failures) {
+  return upTo(Math.min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** failures));
+}
+
+/** @param {number} ceiling */
+function upTo(ceiling) {
+  return Math.floor(Math.random() * ceiling);
+}
+
+/** @returns {Subscription} */
+function subscription() {
+  const want = /** @type {Subscription} */ ({ held: false });
+  want.promise = new Promise((resolve, reject) => {
+    want.resolve = resolve;
+    want.reject = reject;
+  });
+  return want;
+}
+
+/**
+ * Whether to ask again for a channel: always when asking was too fast, and as long as it may help for one that the
+ * page had already. A first refusal is the page's to judge.
+ * @param {AldabaError} error
+ * @param {Subscription} want
+ */
+function mayComeLater({ code, retryAfter }, want) {
+  return code === 'rate_limited' || (want.held && (code === 'timeout' || retryAfter !== undefined));
+}
+
+/** @param {any} error @returns {AldabaError} */
+function asError(error) {
+  return error;
+}
+
+/** @param {any} error @returns {string} */
+function codeOf(error) {
+  return error?.code;
+}
+
+/** @param {any} error @returns {boolean} */
+function isFatal(error) {
+  return error?.fatal === true;
+}

@@ -1,0 +1,105 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// counter is a Receiver that only counts.
+type counter struct{ delivered, subscribed atomic.Int64 }
+
+func (c *counter) Deliver(string, []byte) { c.delivered.Add(1) }
+func (c *counter) Subscribed(string)      { c.subscribed.Add(1) }
+func (c *counter) Resync(string)          {}
+
+func benchBroker(b *testing.B, url string) (*Broker, *counter) {
+	b.Helper()
+	broker, err := Open(Options{URL: url, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := &counter{}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- broker.Run(ctx, c) }()
+	b.Cleanup(func() {
+		cancel()
+		if err := errors.Join(<-done, broker.Close()); err != nil {
+			b.Error(err)
+		}
+	})
+	eventually(b, 5*time.Second, "ready", func() bool { return broker.Ready() == nil })
+	return broker, c
+}
+
+// BenchmarkReceive is from Redis to Deliver, 200 bytes of JSON each.
+func BenchmarkReceive(b *testing.B) {
+	s := startRedis(b)
+	broker, c := benchBroker(b, s.url())
+	broker.Subscribe("a")
+	eventually(b, 5*time.Second, "subscribed", func() bool { return c.subscribed.Load() == 1 })
+	data := `{"title":"` + strings.Repeat("x", 188) + `"}`
+	backend := client(b, s.url())
+	b.ReportAllocs()
+	b.SetBytes(int64(len(data)))
+	b.ResetTimer()
+	for sent := 0; sent < b.N; {
+		n := min(b.N-sent, 1000)
+		if _, err := backend.Pipelined(context.Background(), func(p redis.Pipeliner) error {
+			for range n {
+				p.Publish(context.Background(), "a", data)
+			}
+			return nil
+		}); err != nil {
+			b.Fatal(err)
+		}
+		sent += n
+		for int64(sent)-c.delivered.Load() > 50_000 { // Redis would cut the connection
+			time.Sleep(time.Millisecond)
+		}
+	}
+	eventually(b, time.Minute, "delivered", func() bool { return c.delivered.Load() == int64(b.N) })
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
+
+// BenchmarkMessage is decoding alone.
+func BenchmarkMessage(b *testing.B) {
+	broker, err := Open(Options{URL: "redis://127.0.0.1:1", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = broker.Close() }()
+	s := &subscriber{Broker: broker, receiver: &counter{}}
+	m := &redis.Message{Channel: "user:42", Payload: `{"title":"` + strings.Repeat("x", 188) + `"}`}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.message(m)
+	}
+}
+
+// BenchmarkSubscribe is until 10,000 channels are confirmed.
+func BenchmarkSubscribe(b *testing.B) {
+	s := startRedis(b)
+	const channels = 10_000
+	for n := range b.N {
+		b.StopTimer()
+		broker, c := benchBroker(b, s.url())
+		names := make([]string, channels)
+		for i := range names {
+			names[i] = fmt.Sprintf("user:%d:%d", n, i)
+		}
+		b.StartTimer()
+		for _, name := range names {
+			broker.Subscribe(name)
+		}
+		eventually(b, time.Minute, "subscribed", func() bool { return c.subscribed.Load() == channels })
+	}
+}

@@ -1,0 +1,188 @@
+package broker
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	master := startRedis(t)
+	replica := startRedis(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.port))
+	info := func(s *redisServer) string { return fmt.Sprint(s.do("INFO", "replication")) }
+	eventually(t, 10*time.Second, "replicates", func() bool { return strings.Contains(info(replica), "master_link_status:up") })
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, `sentinel monitor mymaster 127.0.0.1 %d 1
+sentinel down-after-milliseconds mymaster 500
+sentinel failover-timeout mymaster 2000
+`, master.port), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	watch := startRedis(t, "--sentinel", conf)
+	eventually(t, 10*time.Second, "sentinel knows the replica", func() bool {
+		return strings.Contains(fmt.Sprint(watch.do("SENTINEL", "REPLICAS", "mymaster")), "master-link-status ok")
+	})
+	r := run(t, Options{URL: "redis+sentinel://" + watch.addr() + "?master_name=mymaster"})
+	r.join(t, "a")
+	r.ready(t, 5*time.Second)
+	master.kill()
+	eventually(t, 20*time.Second, "failed over", func() bool { return strings.Contains(info(replica), "role:master") })
+	r.delivers(t, replica, "a", 5*time.Second)
+	r.ready(t, 5*time.Second)
+	if r.calls.count("Resync a") != 1 {
+		t.Errorf("resync of %q", r.calls.with("Resync "))
+	}
+	eventually(t, 5*time.Second, "publishes", func() bool {
+		return r.Publish(context.Background(), "a", []byte(`"after"`)) == nil
+	})
+	r.calls.await(t, `Deliver a "after"`)
+}
+
+func TestSentinelAbsent(t *testing.T) {
+	r := run(t, Options{URL: "redis+sentinel://127.0.0.1:" + strconv.Itoa(freePort(t)) + "?master_name=mymaster"})
+	eventually(t, 5*time.Second, "logged", func() bool { return strings.Contains(r.log.String(), "redis is away: connection refused") })
+	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "sentinel") {
+		t.Error(err)
+	}
+}
+
+// startCluster returns three masters.
+func startCluster(t *testing.T) []*redisServer {
+	t.Helper()
+	var nodes []*redisServer
+	for range 3 {
+		nodes = append(nodes, startRedis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+			"--cluster-require-full-coverage", "no", "--cluster-port", strconv.Itoa(freePort(t))))
+	}
+	for i, n := range nodes {
+		n.do("CLUSTER", "ADDSLOTSRANGE", i*5461, min(i*5461+5460, 16383))
+		if i == 2 {
+			n.do("CLUSTER", "ADDSLOTS", 16383)
+		}
+		nodes[0].do("CLUSTER", "MEET", "127.0.0.1", n.port, n.args[len(n.args)-1])
+	}
+	for _, n := range nodes {
+		eventually(t, 15*time.Second, "cluster stands", func() bool {
+			info := fmt.Sprint(n.do("CLUSTER", "INFO"))
+			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
+		})
+	}
+	return nodes
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	nodes := startCluster(t)
+	for _, n := range nodes {
+		n.do("ACL", "SETUSER", "aldaba", "on", ">pw", "resetchannels", "&app:*", "-@all",
+			"+subscribe", "+unsubscribe", "+psubscribe", "+publish", "+ping", "+cluster|slots", "+command")
+	}
+	r := run(t, Options{
+		URL:    "redis+cluster://aldaba:pw@" + nodes[0].addr() + "?addr=" + nodes[1].addr() + "&addr=" + nodes[2].addr(),
+		Prefix: "app:",
+	})
+	channels := []string{"a", "b", "c", "user:1", "user:2"} // of several slots
+	r.join(t, channels...)
+	r.ready(t, 5*time.Second)
+	for i, n := range nodes {
+		for _, channel := range channels {
+			say(t, client(t, n.url()), "app:"+channel, strconv.Itoa(i))
+			r.calls.await(t, fmt.Sprintf("Deliver %s %d", channel, i))
+		}
+	}
+	for i := range 12 {
+		if err := r.Publish(context.Background(), "a", fmt.Append(nil, "1", i)); err != nil {
+			t.Error(err)
+		}
+		r.calls.await(t, fmt.Sprintf("Deliver a 1%d", i))
+	}
+	tails(t, r, []string{"b"})
+
+	// The node with the subscription dies.
+	var rest []*redisServer
+	dead := 0
+	for _, n := range nodes {
+		if strings.Contains(fmt.Sprint(n.do("PUBSUB", "CHANNELS", "app:user:1")), "user:1") {
+			n.kill()
+			dead++
+			continue
+		}
+		rest = append(rest, n)
+	}
+	if dead != 1 {
+		t.Fatalf("%d nodes have the subscription", dead)
+	}
+	for _, channel := range channels {
+		eventually(t, 10*time.Second, "resync", func() bool { return r.calls.count("Resync "+channel) == 1 })
+	}
+	backend := client(t, rest[0].url())
+	eventually(t, 5*time.Second, "delivers", func() bool {
+		say(t, backend, "app:a", `"after"`)
+		return r.calls.count(`Deliver a "after"`) > 0
+	})
+	r.ready(t, 5*time.Second)
+	for i := range 9 { // one of three dials is refused, and another node tried
+		if err := r.Publish(context.Background(), "a", fmt.Append(nil, i)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	certificate, key := selfSigned(t, dir)
+	port := strconv.Itoa(freePort(t))
+	s := startRedis(t, "--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", key,
+		"--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
+	r := run(t, Options{URL: "rediss://127.0.0.1:" + port + "?skip_verify=true"})
+	r.join(t, "a")
+	r.ready(t, 5*time.Second)
+	r.delivers(t, s, "a", 5*time.Second)
+
+	strict := run(t, Options{URL: "rediss://127.0.0.1:" + port})
+	eventually(t, 5*time.Second, "refused", func() bool { return strings.Contains(strict.log.String(), "certificate") })
+	if strict.Ready() == nil {
+		t.Error("an unknown certificate is believed")
+	}
+}
+
+func selfSigned(t *testing.T, dir string) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
+}

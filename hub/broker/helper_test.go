@@ -1,0 +1,317 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+)
+
+// TestMain proves that everything ends. go-redis tries to dial once more in the
+// second after its pool was closed.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for deadline := time.Now().Add(10 * time.Second); code == 0; {
+		err := goleak.Find()
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// eventually waits until condition holds.
+func eventually(t testing.TB, within time.Duration, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", within, what)
+		}
+		time.Sleep(2 * time.Millisecond) // between two looks
+	}
+}
+
+// calls is a Receiver that remembers.
+type calls struct {
+	mu     sync.Mutex
+	events []string // "Deliver user:1 {}", "Subscribed user:1", …
+	hook   func(event string)
+}
+
+func (c *calls) note(event string) {
+	c.mu.Lock()
+	c.events = append(c.events, event)
+	hook := c.hook
+	c.mu.Unlock()
+	if hook != nil {
+		hook(event)
+	}
+}
+
+func (c *calls) Deliver(channel string, data []byte) {
+	c.note("Deliver " + channel + " " + string(data))
+}
+func (c *calls) Subscribed(channel string) { c.note("Subscribed " + channel) }
+func (c *calls) Resync(channel string)     { c.note("Resync " + channel) }
+
+func (c *calls) all() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.events)
+}
+
+func (c *calls) count(event string) (n int) {
+	for _, e := range c.all() {
+		if e == event {
+			n++
+		}
+	}
+	return n
+}
+
+// with returns the events that begin with prefix, without it.
+func (c *calls) with(prefix string) (found []string) {
+	for _, e := range c.all() {
+		if rest, ok := strings.CutPrefix(e, prefix); ok {
+			found = append(found, rest)
+		}
+	}
+	return found
+}
+
+func (c *calls) await(t testing.TB, event string) {
+	t.Helper()
+	eventually(t, 10*time.Second, event, func() bool { return c.count(event) > 0 })
+}
+
+// text is a log that can be looked at while it is written.
+type text struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *text) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *text) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+func (l *text) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// rig is a running broker, what it received and what it logged.
+type rig struct {
+	*Broker
+	calls *calls
+	log   *text
+}
+
+// run opens a broker and runs it until the test ends.
+func run(t testing.TB, o Options, change ...func(*timing)) *rig {
+	t.Helper()
+	timing := defaultTiming
+	for _, c := range change {
+		c(&timing)
+	}
+	r := &rig{calls: &calls{}, log: &text{}}
+	o.Logger = r.log.logger()
+	b, err := newBroker(o, timing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.metrics.register(o.Metrics); err != nil {
+		t.Fatal(err)
+	}
+	r.Broker = b
+	r.start(t)
+	return r
+}
+
+func (r *rig) start(t testing.TB) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx, r.calls) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Log(r.log)
+		}
+	})
+}
+
+// join subscribes and waits for the confirmation.
+func (r *rig) join(t testing.TB, channels ...string) {
+	t.Helper()
+	for _, c := range channels {
+		if !r.Subscribe(c) {
+			r.calls.await(t, "Subscribed "+c)
+		}
+	}
+}
+
+func (r *rig) ready(t testing.TB, within time.Duration) {
+	t.Helper()
+	eventually(t, within, "ready", func() bool { return r.Ready() == nil })
+}
+
+// client is somebody else's connection to the same Redis.
+func client(t testing.TB, url string) *redis.Client {
+	t.Helper()
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Protocol, o.DisableIdentity, o.MaxRetries = 2, true, -1
+	c := redis.NewClient(o)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// say publishes as a backend does.
+func say(t testing.TB, c *redis.Client, channel, data string) {
+	t.Helper()
+	if err := c.Publish(context.Background(), channel, data).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onBoth runs a test against the embedded Redis and against a real one.
+func onBoth(t *testing.T, test func(t *testing.T, url string)) {
+	t.Run("embedded", func(t *testing.T) {
+		e, err := StartEmbedded("127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = e.Close() })
+		test(t, e.URL())
+	})
+	t.Run("redis", func(t *testing.T) { test(t, startRedis(t).url()) })
+}
+
+// redisServer is a real redis-server of the test's own.
+type redisServer struct {
+	t    testing.TB
+	port int
+	args []string
+	dir  string
+	cmd  *exec.Cmd
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func startRedis(t testing.TB, args ...string) *redisServer {
+	t.Helper()
+	s := newRedis(t, args...)
+	s.start()
+	return s
+}
+
+// newRedis is startRedis without starting it.
+func newRedis(t testing.TB, args ...string) *redisServer {
+	t.Helper()
+	s := &redisServer{t: t, port: freePort(t), args: args, dir: t.TempDir()}
+	t.Cleanup(s.kill)
+	return s
+}
+
+func (s *redisServer) addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
+func (s *redisServer) url() string  { return "redis://" + s.addr() }
+
+func (s *redisServer) start() {
+	s.t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		s.t.Fatal("these tests need the real thing: install redis-server (apt-get install redis-server)")
+	}
+	args := append([]string{
+		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
+		"--save", "", "--appendonly", "no", "--logfile", "redis.log",
+	}, s.args...)
+	if len(s.args) > 0 && s.args[0] == "--sentinel" { // the file comes first
+		args = s.args[1:]
+		args = append(args, "--sentinel", "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--logfile", s.dir+"/redis.log")
+	}
+	s.cmd = exec.Command(path, args...)
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	eventually(s.t, 5*time.Second, "redis-server listens", func() bool {
+		c, err := net.Dial("tcp", s.addr())
+		if err == nil {
+			_ = c.Close()
+		}
+		return err == nil
+	})
+}
+
+func (s *redisServer) signal(sig syscall.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// kill ends the server as a crash does.
+func (s *redisServer) kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	var exit *exec.ExitError
+	if err := s.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		s.t.Error(err)
+	}
+	s.cmd = nil
+}
+
+// do sends one command.
+func (s *redisServer) do(args ...any) any {
+	s.t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: s.addr(), Protocol: 2, DisableIdentity: true})
+	defer func() { _ = c.Close() }()
+	v, err := c.Do(context.Background(), args...).Result()
+	if err != nil {
+		s.t.Fatal(args, err)
+	}
+	return v
+}

@@ -1,0 +1,224 @@
+package broker
+
+import (
+	"context"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// subscriber is one Run: it receives, decodes, and hands on. All that it calls on
+// the receiver it calls from the goroutine of run, holding no lock.
+type subscriber struct {
+	*Broker
+	receiver Receiver
+
+	up     bool      // the link has answered a SUBSCRIBE
+	linked bool      // some link has
+	down   time.Time // when the last link that was up broke
+}
+
+// run serves one link after the other until ctx ends.
+func (s *subscriber) run(ctx context.Context) {
+	pause := backoff{timeRange: s.timing.backoff}
+	s.down = time.Now()
+	for first := true; ctx.Err() == nil; first = false {
+		began := time.Now()
+		err := s.serve(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		s.away(err, first)
+		if time.Since(began) > s.timing.steady {
+			pause.reset()
+		}
+		pause.wait(ctx)
+	}
+	s.probe.stopped()
+}
+
+// serve dials and receives until the link breaks, and says why.
+func (s *subscriber) serve(ctx context.Context) error {
+	l, err := dial(ctx, s.client, s.timing)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	defer context.AfterFunc(ctx, l.close)()
+
+	s.interest.begin()
+	defer s.interest.lost()
+	ctx, cancel := context.WithCancel(ctx)
+	var feeding sync.WaitGroup
+	feeding.Go(func() { s.feed(ctx, l) })
+	defer feeding.Wait()
+	defer l.close() // before the wait: feed may be stuck in a write
+	defer cancel()
+	for {
+		event, err := l.receive()
+		if err != nil {
+			return err
+		}
+		if err := s.handle(event); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *subscriber) handle(event any) error {
+	switch e := event.(type) {
+	case *redis.Message:
+		s.message(e)
+	case changed:
+		return s.changed(e)
+	case refused:
+		return s.refused(e)
+	case pong:
+		return s.probe.ponged(e.sent)
+	}
+	return nil
+}
+
+// message decodes one message and delivers it.
+func (s *subscriber) message(m *redis.Message) {
+	if len(m.Channel) < len(s.prefix) {
+		return
+	}
+	channel := m.Channel[len(s.prefix):]
+	if channel == s.probe.channel {
+		s.probe.returned(m.Payload, time.Now())
+		return
+	}
+	s.metrics.received.Inc()
+	if int64(len(m.Payload)) > s.limit { // before it is copied
+		s.drop(reasonSize, channel, len(m.Payload))
+		return
+	}
+	data := []byte(m.Payload)
+	if reason := unfit(channel, data, s.limit); reason != "" {
+		s.drop(reason, channel, len(data))
+		return
+	}
+	if !s.call("Deliver", channel, func() { s.receiver.Deliver(channel, data) }) {
+		s.metrics.dropped.WithLabelValues(reasonPanic).Inc()
+	}
+}
+
+// drop counts a message that is handed to nobody, and logs it now and then; never
+// its data.
+func (s *subscriber) drop(reason, channel string, size int) {
+	s.metrics.dropped.WithLabelValues(reason).Inc()
+	if unlogged, ok := s.drops.allow(reason, time.Now()); ok {
+		s.log.Warn("message dropped", "reason", reason, "channel", channel, "bytes", size, "unlogged", unlogged)
+	}
+}
+
+func (s *subscriber) changed(e changed) error {
+	channel := e.channel[min(len(s.prefix), len(e.channel)):]
+	if e.verb == verbUnsubscribe {
+		s.interest.left(channel)
+		return nil
+	}
+	c, err := s.interest.confirm(channel)
+	if err != nil {
+		return err
+	}
+	s.back()
+	if channel == s.probe.channel {
+		s.probe.subscribed()
+		return nil
+	}
+	if c.resync {
+		s.metrics.gaps.Inc()
+		s.call("Resync", channel, func() { s.receiver.Resync(channel) })
+	}
+	if c.subscribed {
+		s.call("Subscribed", channel, func() { s.receiver.Subscribed(channel) })
+	}
+	return nil
+}
+
+// refused survives that Redis denies some channels to this user; every other
+// error (LOADING, MASTERDOWN, NOAUTH…) ends the link, and the next one tries again.
+func (s *subscriber) refused(e refused) error {
+	if !redis.IsPermissionError(e.err) {
+		return e.err
+	}
+	switch e.verb {
+	case verbPing:
+		return s.probe.ponged(e.at) // an answer, whatever it says
+	case verbSubscribe:
+		s.back()
+		batch := make([]string, len(e.channels))
+		for i, channel := range e.channels {
+			batch[i] = channel[len(s.prefix):]
+		}
+		if s.interest.refuse(batch, time.Now()) {
+			s.denied(batch[0], e.err)
+		}
+	case verbUnsubscribe:
+		for _, channel := range e.channels {
+			s.interest.left(channel[len(s.prefix):])
+		}
+	}
+	return nil
+}
+
+func (s *subscriber) denied(channel string, err error) {
+	if channel == s.probe.channel {
+		s.probe.refused(err)
+	}
+	if unlogged, ok := s.drops.allow("denied", time.Now()); ok {
+		s.log.Error("redis does not let this user subscribe; its ACL needs &PREFIX* and +subscribe",
+			"redis", s.server, "channel", channel, "error", describe(err), "unlogged", unlogged)
+	}
+}
+
+// call runs one call on the receiver. A panic there costs that call, not the loop.
+func (s *subscriber) call(method, channel string, f func()) (ok bool) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		s.metrics.panics.Inc()
+		attrs := []any{"method", method, "channel", channel, "stack", string(debug.Stack())}
+		if err, is := p.(runtime.Error); is { // any other value may hold data
+			attrs = append(attrs, "panic", err.Error())
+		}
+		s.log.Error("receiver panicked", attrs...)
+	}()
+	f()
+	return true
+}
+
+// away notes that there is no link, and logs it once.
+func (s *subscriber) away(err error, first bool) {
+	s.probe.lost(err)
+	if !s.up && !first {
+		s.log.Debug("redis is still away", "redis", s.server, "error", describe(err))
+		return
+	}
+	if s.up {
+		s.down = time.Now()
+	}
+	s.up = false
+	s.log.Warn("redis is away: "+describe(err)+"; retrying", "redis", s.server)
+}
+
+// back notes that the link works, and logs it once.
+func (s *subscriber) back() {
+	if s.up {
+		return
+	}
+	s.up = true
+	s.probe.linked()
+	if s.linked {
+		s.metrics.reconnects.Inc()
+	}
+	s.linked = true
+	s.log.Info("redis is there", "redis", s.server, "after", time.Since(s.down).Round(time.Millisecond))
+}

@@ -1,0 +1,135 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestTail(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		b, err := Open(Options{URL: url, Prefix: "app:", Logger: (&text{}).logger()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = b.Close() }()
+		backend := client(t, url)
+		second := "1" // as the first: two messages, not two copies
+		if strings.HasSuffix(t.Name(), "/embedded") {
+			second = "1b" // it sends one copy only, for any of the patterns
+		}
+		enough := errors.New("enough")
+		var got []string
+		started := make(chan struct{})
+		var once sync.Once
+		done := make(chan error)
+		go func() {
+			done <- b.Tail(context.Background(), []string{"user:*", "user:[12]", "broadcast"}, func(m Message) error {
+				switch string(m.Data) {
+				case `"start"`:
+					once.Do(func() { close(started) })
+				case `"stop"`:
+					return enough
+				default:
+					got = append(got, m.Channel+" "+string(m.Data))
+				}
+				return nil
+			})
+		}()
+		eventually(t, 5*time.Second, "started", func() bool {
+			say(t, backend, "app:broadcast", `"start"`)
+			select {
+			case <-started:
+				return true
+			default:
+				return false
+			}
+		})
+		for _, m := range [][2]string{
+			{"app:user:1", "1"},
+			{"app:user:1", second},
+			{"app:user:3", "not json"},
+			{"app:room:1", "2"},
+			{"user:1", "3"},
+			{"app:aldaba:probe:x", "4"},
+			{"app:broadcast", "5"},
+			{"app:broadcast", `"stop"`},
+		} {
+			say(t, backend, m[0], m[1])
+		}
+		if err := <-done; !errors.Is(err, enough) {
+			t.Error(err)
+		}
+		want := []string{"user:1 1", "user:1 " + second, "user:3 not json", "broadcast 5"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+func TestTailReconnects(t *testing.T) {
+	s := newRedis(t)
+	log := &text{}
+	b, err := Open(Options{URL: s.url(), Logger: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close() }()
+	ctx, cancel := context.WithCancel(context.Background())
+	got := make(chan Message, 10_000)
+	done := make(chan error)
+	go func() { done <- b.Tail(ctx, nil, func(m Message) error { got <- m; return nil }) }()
+	eventually(t, 5*time.Second, "logged", func() bool { return strings.Contains(log.String(), "redis is away") })
+	for round := range 2 {
+		s.start()
+		backend := client(t, s.url())
+		mark := fmt.Sprintf(`"%d"`, round)
+		eventually(t, 3*time.Second, "tails", func() bool {
+			say(t, backend, "a", mark)
+			for len(got) > 0 {
+				if m := <-got; string(m.Data) == mark {
+					return true
+				}
+			}
+			return false
+		})
+		s.kill()
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// Redis itself says what a glob matches.
+func TestMatchGlobAgreesWithRedis(t *testing.T) {
+	s := startRedis(t)
+	names := []string{"a", "b", "ab", "a*b", "a]b", "a-b", `a\b`, "user:1", "user:10", "^", "[a]", "a?", "aXbXc", "-", "]"}
+	for _, n := range names {
+		s.do("SET", n, 1)
+	}
+	for _, p := range []string{
+		"*", "a", "a*", "*b", "a?b", "[ab]", "[^a]", "[a-b]", "[b-a]", `a\*b`, `\a`, `a\\b`, "a[]]b", `a[\]]b`, "user:[0-9]", "user:*",
+		"[", "[a", "[^", "[^a", "a[-x]b", "[a-]", "*a*b*", "**", "?", "??", "a*b*c", `[\^]`, "", `a\`, "[]", "[]a", "*]", `[a\-z]`, "a**",
+	} {
+		found := map[string]bool{}
+		for _, k := range s.do("KEYS", p).([]any) {
+			found[k.(string)] = true
+		}
+		for _, n := range names {
+			if got := matchGlob(p, n); got != found[n] {
+				t.Errorf("%q against %q: %v, redis says %v", n, p, got, found[n])
+			}
+		}
+	}
+	for _, n := range names {
+		if !matchGlob(escapeGlob(n), n) {
+			t.Errorf("escaped %q does not match itself", n)
+		}
+	}
+}

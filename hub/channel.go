@@ -1,0 +1,133 @@
+package hub
+
+import (
+	"sync"
+)
+
+// channel is the sessions of one channel on this replica.
+type channel struct {
+	name    string
+	metrics *patternMetrics
+	holders int // guarded by index.mu
+
+	mu      sync.Mutex
+	joined  []*membership // hear every message
+	waiting []*membership // will, once the broker has confirmed
+}
+
+// membership is one session's place in one channel.
+type membership struct {
+	session *session
+	channel *channel
+	// atConnect says that the session's welcome waits for it.
+	atConnect bool
+
+	// guarded by channel.mu
+	// request is the id of a subscribe that has not been answered yet.
+	request []byte
+	state   membershipState
+	place   int // in the list of its state
+}
+
+type membershipState uint8
+
+const (
+	memberNew membershipState = iota
+	memberWaiting
+	memberJoined
+	memberLeft
+)
+
+// deliver queues f on every session that has joined. The walk holds the lock, so
+// that all sessions hear a channel's messages in one order.
+func (c *channel) deliver(f *frame) {
+	c.mu.Lock()
+	n := len(c.joined)
+	for _, m := range c.joined {
+		m.session.send(f)
+	}
+	c.mu.Unlock()
+	c.metrics.deliveries.Add(float64(n))
+}
+
+// enter makes m a member: at once where the broker's subscription is alive,
+// else when it is confirmed.
+func (c *channel) enter(m *membership, b Broker) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.state == memberLeft {
+		return
+	}
+	// Asked with the lock held: a confirmation that comes meanwhile waits for
+	// it, and then finds m among the waiting.
+	if b.Subscribe(c.name) {
+		c.admit(m)
+		return
+	}
+	m.state = memberWaiting
+	m.place = len(c.waiting)
+	c.waiting = append(c.waiting, m)
+}
+
+// confirm admits all who wait.
+func (c *channel) confirm() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.waiting {
+		c.admit(m)
+	}
+	c.waiting = nil
+}
+
+// admit tells the session and then lets messages through, under the lock: none
+// can come before `joined`, none after it is missed. c.mu is held.
+func (c *channel) admit(m *membership) {
+	m.session.admitted(m)
+	m.request = nil
+	m.state = memberJoined
+	m.place = len(c.joined)
+	c.joined = append(c.joined, m)
+	c.metrics.joins.Inc()
+}
+
+// repeat answers a further subscribe: at once if m has joined, else with its
+// request replaced, when it does.
+func (c *channel) repeat(m *membership, request []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.state == memberJoined {
+		m.session.answer(answer{Type: "joined", ID: request, Channel: c.name})
+		return
+	}
+	m.request = request
+}
+
+// leave takes m out and returns the state that it had.
+func (c *channel) leave(m *membership) membershipState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := m.state
+	m.state = memberLeft
+	switch was {
+	case memberJoined:
+		c.joined = remove(c.joined, m)
+	case memberWaiting:
+		c.waiting = remove(c.waiting, m)
+	case memberNew, memberLeft:
+	}
+	return was
+}
+
+// remove takes m out of its list by moving the last one into its place. A list
+// that has become much smaller gives its memory back.
+func remove(list []*membership, m *membership) []*membership {
+	last := len(list) - 1
+	list[m.place] = list[last]
+	list[m.place].place = m.place
+	list[last] = nil
+	list = list[:last]
+	if cap(list) > 16 && len(list) < cap(list)/4 {
+		list = append(make([]*membership, 0, 2*len(list)), list...)
+	}
+	return list
+}

@@ -1,0 +1,194 @@
+package hub
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+	"unicode/utf8"
+
+	"aldaba/auth"
+
+	"github.com/gorilla/websocket"
+)
+
+// command is a client frame (docs/protocol.md, "Client to server").
+type command struct {
+	Type    string          `json:"type"`
+	ID      json.RawMessage `json:"id"`
+	Channel string          `json:"channel"`
+	Data    json.RawMessage `json:"data"`
+	Token   string          `json:"token"`
+}
+
+var (
+	errNotObject = errors.New("a frame is one JSON object with a type")
+	errID        = errors.New("id is a number or a string of at most 64 bytes")
+)
+
+// parseCommand decodes one client frame. An id that cannot be repeated is not in
+// the command that comes with the error.
+func parseCommand(frame []byte) (command, error) {
+	var c command
+	if frame = bytes.TrimLeft(frame, " \t\r\n"); len(frame) == 0 || frame[0] != '{' {
+		return c, errNotObject
+	}
+	if err := json.Unmarshal(frame, &c); err != nil {
+		return command{}, errNotObject
+	}
+	if !validID(c.ID) {
+		c.ID = nil
+		return c, errID
+	}
+	if c.Type == "" {
+		return c, errNotObject
+	}
+	return c, nil
+}
+
+func validID(id json.RawMessage) bool {
+	if len(id) == 0 {
+		return true
+	}
+	isString, isNumber := id[0] == '"', id[0] == '-' || (id[0] >= '0' && id[0] <= '9')
+	return len(id) <= idBytes && (isString || isNumber)
+}
+
+// received obeys one text frame, on the session's goroutine.
+func (s *session) received(frame []byte) {
+	defer s.guard()
+	if s.isEnded() {
+		return
+	}
+	if !utf8.Valid(frame) {
+		s.cut(CloseInvalidUTF8)
+		return
+	}
+	if !s.withinRate() {
+		return
+	}
+	c, err := parseCommand(frame)
+	if err != nil {
+		s.deny(c.ID, codeBadFrame, err.Error())
+		return
+	}
+	if s.obey(c) {
+		s.hub.metrics.commands.WithLabelValues(c.Type).Inc()
+	}
+}
+
+func (s *session) isEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// obey reports whether c was obeyed; if not, it has been answered with an error.
+func (s *session) obey(c command) bool {
+	switch c.Type {
+	case "subscribe":
+		return s.subscribe(c)
+	case "unsubscribe":
+		return s.unsubscribe(c)
+	case "publish":
+		return s.publish(c)
+	case "refresh":
+		return s.refresh(c)
+	case "ping":
+		s.answer(answer{Type: "pong", ID: c.ID})
+		return true
+	default:
+		return s.deny(c.ID, codeUnknownType, "this hub does not know this type")
+	}
+}
+
+// deny answers with an error, and returns false.
+func (s *session) deny(id json.RawMessage, code, message string) bool {
+	return s.denyFor(id, code, message, 0)
+}
+
+func (s *session) denyFor(id json.RawMessage, code, message string, retryAfter time.Duration) bool {
+	s.hub.metrics.denied(code)
+	s.answer(answer{Type: "error", ID: id, Code: code, Message: message, RetryAfter: seconds(retryAfter)})
+	return false
+}
+
+// withinRate answers frames beyond the rate with `rate_limited`, and cuts a
+// session that goes on and on.
+func (s *session) withinRate() bool {
+	if s.frames.Allow() {
+		s.strikes = max(0, s.strikes-1)
+		return true
+	}
+	s.strikes++
+	if s.strikes > 5*s.hub.limits.FramesPerSecond {
+		s.cut(CloseOverLimit)
+		return false
+	}
+	wait := time.Second / time.Duration(s.hub.limits.FramesPerSecond)
+	return s.denyFor(nil, codeRateLimited, "too many frames a second", wait)
+}
+
+// limitPings counts pings (RFC 6455, section 5.5.2) among the frames: a peer that
+// floods gets no pongs for it.
+func (s *session) limitPings(c *websocket.Conn) {
+	pong := c.PingHandler()
+	c.SetPingHandler(func(payload string) error {
+		if !s.frames.Allow() {
+			return nil
+		}
+		return pong(payload)
+	})
+}
+
+const noReceive = "no grant to receive on this channel"
+
+func (s *session) subscribe(c command) bool {
+	s.mu.Lock()
+	grant, ok := s.grants.Lookup(c.Channel)
+	n := len(s.memberships)
+	s.mu.Unlock()
+	switch m := s.membership(c.Channel); {
+	case !ok:
+		return s.deny(c.ID, codeForbidden, noReceive)
+	case m != nil:
+		m.channel.repeat(m, c.ID)
+	case n >= s.hub.limits.ChannelsPerSession:
+		return s.deny(c.ID, codeTooManyChannels, "the session has joined as many channels as it may")
+	default:
+		s.join(&membership{session: s, request: c.ID}, grant)
+	}
+	return true
+}
+
+func (s *session) unsubscribe(c command) bool {
+	m := s.membership(c.Channel)
+	if m == nil || !s.leave(m) {
+		return s.deny(c.ID, codeNotJoined, "this channel is not joined")
+	}
+	s.answer(answer{Type: "left", ID: c.ID, Channel: c.Channel, Reason: "unsubscribed"})
+	return true
+}
+
+func (s *session) publish(c command) bool {
+	s.mu.Lock()
+	allowed := s.grants.Allows(c.Channel, auth.Publish)
+	s.mu.Unlock()
+	switch {
+	case !allowed:
+		return s.deny(c.ID, codeForbidden, "no grant to publish on this channel")
+	case len(c.Data) == 0:
+		return s.deny(c.ID, codeBadFrame, "publish needs data")
+	case int64(len(c.Data)) > s.hub.limits.Message:
+		return s.deny(c.ID, codeTooLarge, "data is larger than a message may be")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), publishWait)
+	defer cancel()
+	if err := s.hub.broker.Publish(ctx, c.Channel, c.Data); err != nil {
+		s.hub.log.Warn("publish failed", "session", s.id, "error", err)
+		return s.denyFor(c.ID, codeUnavailable, "the broker does not answer now", time.Second)
+	}
+	s.answer(answer{Type: "published", ID: c.ID})
+	return true
+}

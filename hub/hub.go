@@ -1,0 +1,172 @@
+// Package hub holds the sessions and routes each message to exactly those whose
+// claims authorize its channel.
+//
+// A message comes in through Deliver, is looked up in the index, encoded once
+// and queued on each session of its channel; a few flushers write the queues
+// out. The hub owns the sessions, melody serves as the session layer only: the
+// upgrade, the read pump and the pings are its, the write path and the index
+// are the hub's own.
+package hub
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"aldaba/auth"
+
+	"github.com/olahol/melody"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+)
+
+// Broker carries messages between replicas. Implementations are safe for
+// concurrent use and never call back into the hub from within these methods.
+type Broker interface {
+	// Subscribe asks for channel's messages; asking again is harmless. It
+	// returns true when the subscription is confirmed and alive at this moment;
+	// otherwise the hub's Subscribed or Resync is called once it is. It does not
+	// block on the network.
+	Subscribe(channel string) bool
+	// Unsubscribe says that nobody here listens to channel any more. The broker
+	// may go on delivering for some seconds.
+	Unsubscribe(channel string)
+	// Publish sends data, one JSON document, to channel, unchanged. It returns
+	// an error if the broker did not take it before ctx ended.
+	Publish(ctx context.Context, channel string, data []byte) error
+}
+
+// Verifier says who a token belongs to. *auth.Verifier is one.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (*auth.Claims, error)
+}
+
+// Options is what a hub is made of.
+type Options struct {
+	Verifier Verifier     // required
+	Policy   *auth.Policy // required
+	Broker   Broker       // required
+	Limits   Limits
+
+	// AllowedOrigins are the exact origins ("https://app.example.com") whose
+	// pages may connect; empty: same origin only.
+	AllowedOrigins []string
+	// Cookie names a cookie that may carry the token; it needs AllowedOrigins,
+	// since a browser sends a cookie along from any page.
+	Cookie string
+
+	Logger  *slog.Logger          // nil: slog.Default()
+	Metrics prometheus.Registerer // nil: not registered anywhere
+}
+
+// Hub is the http.Handler of the WebSocket endpoint, and the receiver of a
+// broker's messages. It is safe for concurrent use.
+type Hub struct {
+	verifier Verifier
+	policy   *auth.Policy
+	broker   Broker
+	limits   Limits
+	origins  origins
+	cookie   string
+	log      *slog.Logger
+	metrics  *metrics
+
+	index    *index
+	roster   *roster
+	connects *rate.Limiter
+	melody   *melody.Melody
+	flushers flushers
+
+	closing sync.Once
+	running sync.WaitGroup // the sessions' goroutines
+}
+
+// New returns a hub whose flushers run until Close. It returns an error that
+// joins everything that is wrong with o.
+func New(o Options) (*Hub, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	log := o.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	limits := o.Limits.orDefaults()
+	h := &Hub{
+		verifier: o.Verifier,
+		policy:   o.Policy,
+		broker:   o.Broker,
+		limits:   limits,
+		origins:  newOrigins(o.AllowedOrigins),
+		cookie:   o.Cookie,
+		log:      log,
+		metrics:  newMetrics(),
+		roster:   newRoster(limits),
+		connects: rate.NewLimiter(rate.Limit(limits.ConnectsPerSecond), limits.ConnectsPerSecond),
+	}
+	h.index = newIndex(o.Broker, h.metrics)
+	h.melody = h.newMelody()
+	if o.Metrics != nil {
+		if err := h.metrics.register(o.Metrics, h); err != nil {
+			return nil, err
+		}
+	}
+	h.flushers = startFlushers()
+	return h, nil
+}
+
+func (o *Options) check() error {
+	var errs []error
+	if o.Verifier == nil {
+		errs = append(errs, errors.New("hub: Options.Verifier is missing"))
+	}
+	if o.Policy == nil {
+		errs = append(errs, errors.New("hub: Options.Policy is missing"))
+	}
+	if o.Broker == nil {
+		errs = append(errs, errors.New("hub: Options.Broker is missing"))
+	}
+	if o.Cookie != "" && len(o.AllowedOrigins) == 0 {
+		errs = append(errs, errors.New("hub: Options.Cookie needs Options.AllowedOrigins"))
+	}
+	return errors.Join(errs...)
+}
+
+// ServeHTTP upgrades r, taking the client's address from r.RemoteAddr.
+func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.Serve(w, r, r.RemoteAddr)
+}
+
+// Deliver hands data, one valid JSON document of a valid channel, to the
+// sessions that have joined channel. It never waits for a session and does not
+// keep data.
+func (h *Hub) Deliver(channel string, data []byte) {
+	ch := h.index.lookup(channel)
+	if ch == nil {
+		return
+	}
+	ch.deliver(messageFrame(ch, data))
+}
+
+// Subscribed says that the broker's subscription to channel is confirmed:
+// everything published from now on will be delivered.
+func (h *Hub) Subscribed(channel string) {
+	if ch := h.index.lookup(channel); ch != nil {
+		ch.confirm()
+	}
+}
+
+// Resync says that messages of channel may have been lost, and that the
+// subscription is alive again.
+func (h *Hub) Resync(channel string) {
+	if ch := h.index.lookup(channel); ch != nil {
+		ch.deliver(resyncFrame(ch))
+		ch.confirm()
+		h.metrics.resyncs.Inc()
+	}
+}
+
+// Sessions returns how many sessions are connected.
+func (h *Hub) Sessions() int { return h.roster.count() }

@@ -1,0 +1,73 @@
+package hub
+
+import "time"
+
+// Limits bound what one client may take. A zero value takes its default.
+type Limits struct {
+	Message            int64 // bytes of one message's data; 64 KiB
+	Queue              int64 // bytes waiting for one session; 1 MiB
+	ChannelsPerSession int   // 200
+	SessionsPerUser    int   // of this replica; 50
+	SessionsPerAddress int   // of this replica; an IPv6 address counts by its /64; 1000
+	FramesPerSecond    int   // frames from one session; 20
+	ConnectsPerSecond  int   // upgrades of this replica; 2000
+}
+
+// DefaultLimits are the limits of a hub that was told nothing else.
+func DefaultLimits() Limits {
+	return Limits{
+		Message:            64 << 10,
+		Queue:              1 << 20,
+		ChannelsPerSession: 200,
+		SessionsPerUser:    50,
+		SessionsPerAddress: 1000,
+		FramesPerSecond:    20,
+		ConnectsPerSecond:  2000,
+	}
+}
+
+func (l Limits) orDefaults() Limits {
+	d := DefaultLimits()
+	orDefault(&l.Message, d.Message)
+	orDefault(&l.Queue, d.Queue)
+	orDefault(&l.ChannelsPerSession, d.ChannelsPerSession)
+	orDefault(&l.SessionsPerUser, d.SessionsPerUser)
+	orDefault(&l.SessionsPerAddress, d.SessionsPerAddress)
+	orDefault(&l.FramesPerSecond, d.FramesPerSecond)
+	orDefault(&l.ConnectsPerSecond, d.ConnectsPerSecond)
+	return l
+}
+
+func orDefault[T int | int64](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}
+
+const (
+	// queueFrames bounds a session's queue by count: many tiny frames cost more
+	// than their bytes.
+	queueFrames = 8192
+
+	// frameEnvelope is what a client frame may hold besides a message's data:
+	// the longest token (16 KiB), a channel name, an id.
+	frameEnvelope = 20 << 10
+
+	// idBytes bounds the id of a command, which the hub repeats.
+	idBytes = 64
+
+	pingPeriod = 25 * time.Second
+	pongWait   = 60 * time.Second
+
+	// joinWait is how long a session waits for the broker before its welcome.
+	joinWait = 10 * time.Second
+	// publishWait is how long the broker may take for a session's publish.
+	publishWait = 5 * time.Second
+	// stallWait is how long a socket may take no byte at all before its session
+	// counts as slow.
+	stallWait = 10 * time.Second
+	// closeWait is how long a peer may take to answer a close frame.
+	closeWait = 5 * time.Second
+	// expiryNotice is how long before its token's end a session is told.
+	expiryNotice = time.Minute
+)

@@ -1,0 +1,85 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"aldaba/auth"
+)
+
+// refresh takes a new token of the same user for the rest of the session: its
+// channels become those that the new claims yield.
+func (s *session) refresh(c command) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), publishWait)
+	defer cancel()
+	claims, err := s.hub.verifier.Verify(ctx, c.Token)
+	switch {
+	case err != nil:
+		no := unauthorized(err)
+		return s.denyFor(c.ID, no.code, no.message, no.retryAfter)
+	case claims.User != s.user:
+		return s.deny(c.ID, codeUnauthorized, "the token is another user's")
+	}
+	grants := s.hub.policy.Grants(claims)
+	if no := s.hub.checkChannels(grants); no != nil {
+		return s.deny(c.ID, no.code, no.message)
+	}
+	before, err := s.renew(claims, grants)
+	if err != nil {
+		return false // cut meanwhile, there is nobody to answer
+	}
+	s.leaveLost(grants)
+	s.answer(answer{Type: "refreshed", ID: c.ID, ExpiresAt: claims.ExpiresAt.Unix()})
+	s.joinGained(before, grants)
+	return true
+}
+
+var errEnded = errors.New("session has ended")
+
+// renew puts new grants and a new expiry in force, and returns the old grants.
+func (s *session) renew(claims *auth.Claims, grants *auth.Grants) (*auth.Grants, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil, errEnded
+	}
+	before := s.grants
+	s.grants = grants
+	s.expires = claims.ExpiresAt
+	s.noticed = false
+	s.timer.Reset(time.Until(s.nextEvent()))
+	return before, nil
+}
+
+// leaveLost leaves every channel that grants no longer hold.
+func (s *session) leaveLost(grants *auth.Grants) {
+	s.mu.Lock()
+	all := slices.Clone(s.memberships)
+	s.mu.Unlock()
+	for _, m := range all {
+		if grants.Allows(m.channel.name, auth.Receive) || !s.revoke(m) {
+			continue
+		}
+		if m.request != nil {
+			s.deny(m.request, codeForbidden, noReceive)
+			continue
+		}
+		s.answer(answer{Type: "left", Channel: m.channel.name, Reason: "revoked"})
+	}
+}
+
+// joinGained joins what is joined at connect now and was not before: a channel
+// that the client has left by itself stays left.
+func (s *session) joinGained(before, now *auth.Grants) {
+	old := make(map[string]bool)
+	for _, g := range before.Auto() {
+		old[g.Channel] = true
+	}
+	for _, g := range now.Auto() {
+		if !old[g.Channel] && s.membership(g.Channel) == nil {
+			s.join(&membership{session: s}, g)
+		}
+	}
+}

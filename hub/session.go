@@ -1,0 +1,279 @@
+package hub
+
+import (
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"aldaba/auth"
+
+	"github.com/olahol/melody"
+	"github.com/rs/xid"
+	"golang.org/x/time/rate"
+)
+
+// session is one authenticated connection.
+type session struct {
+	hub     *Hub
+	id      string
+	user    string
+	address string // what the limit per address counts by
+	frames  *rate.Limiter
+	flusher *flusher
+
+	// set before the session is connected
+	upgrade *upgrade // nil once answered
+	conn    *conn
+	socket  net.Conn        // below conn
+	raw     syscall.RawConn // of socket; nil if it has none
+
+	// strikes counts frames beyond the rate, less those within it. Only the
+	// read pump's goroutine sees it.
+	strikes int
+
+	mu          sync.Mutex
+	grants      *auth.Grants
+	expires     time.Time
+	memberships []*membership
+	out         outbox
+	timer       *time.Timer // next of: join wait, notice of expiry, expiry, close wait
+	joinBy      time.Time
+	awaited     int // memberships that the welcome waits for
+	welcomed    bool
+	noticed     bool // of the coming expiry
+	ended       bool // no frame is queued any more
+	gone        bool // nothing is left of it
+}
+
+func (h *Hub) newSession(claims *auth.Claims, grants *auth.Grants, address string) *session {
+	id := xid.New()
+	return &session{
+		hub:     h,
+		id:      id.String(),
+		user:    claims.User,
+		address: address,
+		frames:  rate.NewLimiter(rate.Limit(h.limits.FramesPerSecond), h.limits.FramesPerSecond),
+		flusher: h.flushers.pick(id.Counter()),
+		grants:  grants,
+		expires: claims.ExpiresAt,
+	}
+}
+
+// connected starts the session's life, on melody's goroutine, before its pumps
+// run: the handshake's answer is out, the first read has not begun.
+func (s *session) connected(ms *melody.Session) {
+	defer s.guard()
+	defer s.answered()
+	ms.Request = nil // its buffers and headers would live as long as the session
+	s.limitPings(ms.WebsocketConnection())
+	s.conn.upgraded.Store(true)
+	s.hub.metrics.connects.Inc()
+	auto := s.grants.Auto()
+	s.mu.Lock()
+	s.joinBy = time.Now().Add(joinWait)
+	s.awaited = len(auto)
+	if s.awaited == 0 {
+		s.welcome()
+	}
+	s.timer = time.AfterFunc(time.Until(s.nextEvent()), s.tick)
+	s.mu.Unlock()
+	for _, g := range auto {
+		s.join(&membership{session: s, atConnect: true}, g)
+	}
+}
+
+// welcome lets frames out, the welcome first. s.mu is held.
+func (s *session) welcome() {
+	channels := make([]channelState, 0, len(s.memberships))
+	for _, m := range s.memberships {
+		if m.atConnect {
+			channels = append(channels, channelState{Channel: m.channel.name})
+		}
+	}
+	f := answerFrame(answer{
+		Type:      "welcome",
+		Session:   s.id,
+		User:      s.user,
+		ExpiresAt: s.expires.Unix(),
+		Channels:  &channels,
+	})
+	s.out.frames = slices.Insert(s.out.frames, 0, f)
+	s.out.cost += f.cost()
+	s.welcomed = true
+	s.wake()
+}
+
+// send queues f, which goes out after the welcome. A full queue ends the session.
+// It never waits.
+func (s *session) send(f *frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	if !s.out.fits(f, s.hub.limits.Queue) {
+		s.end(CloseSlow)
+		s.hub.running.Go(s.leaveAll) // the caller may hold a channel's lock
+		return
+	}
+	s.out.push(f)
+	s.wake()
+}
+
+func (s *session) answer(a answer) { s.send(answerFrame(a)) }
+
+// wake puts the session on its flusher's list, unless a writer will come by
+// anyway. s.mu is held.
+func (s *session) wake() {
+	if s.out.state == outboxIdle && s.writable() {
+		s.out.state = outboxListed
+		s.flusher.add(s)
+	}
+}
+
+// control queues p, a control frame of gorilla's, and writes at once if the
+// socket is not full: after a close frame the connection is closed.
+func (s *session) control(p []byte) error {
+	s.mu.Lock()
+	f := &frame{bytes: slices.Clone(p)}
+	if s.ended || !s.out.fits(f, s.hub.limits.Queue) {
+		s.mu.Unlock()
+		return nil
+	}
+	s.out.push(f)
+	var err error
+	if s.out.state != outboxWaiting {
+		a := attempts.Get().(*attempt)
+		err = s.write(a)
+		attempts.Put(a)
+	}
+	s.mu.Unlock()
+	return err
+}
+
+// end takes back the messages that wait, queues the close frame and starts the
+// wait for the peer's answer. Answers go out before it, an `error` may say why,
+// but not into a socket that is full. The session's memberships are still to be
+// left. s.mu is held.
+func (s *session) end(code int) {
+	s.ended = true
+	s.hub.metrics.cut(code)
+	stalled := s.out.state == outboxWaiting
+	s.out.drop(func(f *frame) bool { return f.channel != nil || stalled })
+	s.out.push(closeFrame(code, closeReasons[code]))
+	if s.timer != nil {
+		s.timer.Reset(closeWait)
+	}
+	s.makeRoom()
+	s.wake()
+}
+
+// makeRoom lets the close frame into a socket that is full: the kernel's buffer
+// grows, and whoever waits for the socket looks again. s.mu is held.
+func (s *session) makeRoom() {
+	if s.out.state != outboxWaiting || s.raw == nil {
+		return
+	}
+	if b, ok := s.socket.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		// Without more room the close frame waits for the peer, closeWait at most.
+		_ = b.SetWriteBuffer(2 * sendBuffer)
+	}
+	_ = s.socket.SetWriteDeadline(time.Now()) // fails on a closed socket, whose writer has been woken
+}
+
+// cut ends the session with code. The first cut counts.
+func (s *session) cut(code int) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.end(code)
+	s.mu.Unlock()
+	s.leaveAll()
+}
+
+// hangUp closes the socket at once; the read pump ends with it. s.mu is not held.
+func (s *session) hangUp() { _ = s.socket.Close() }
+
+// finish leaves nothing of the session behind. It is called when its goroutine
+// ends, however it ended, and is idempotent.
+func (s *session) finish() {
+	s.mu.Lock()
+	if s.gone {
+		s.mu.Unlock()
+		return
+	}
+	s.gone = true
+	s.ended = true
+	s.out.drop(func(*frame) bool { return true })
+	s.out.rest = nil
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	s.leaveAll()
+	s.hub.roster.remove(s)
+	if s.socket != nil {
+		s.hangUp()
+	}
+}
+
+// tick is what the session's timer does.
+func (s *session) tick() {
+	now := time.Now()
+	s.mu.Lock()
+	code := 0
+	switch {
+	case s.gone:
+	case s.ended:
+		s.mu.Unlock()
+		s.hangUp()
+		return
+	case !now.Before(s.expires):
+		code = CloseExpired
+	case !s.welcomed && !now.Before(s.joinBy):
+		code = CloseBrokerLost
+	default:
+		s.notice(now)
+		s.timer.Reset(time.Until(s.nextEvent()))
+	}
+	s.mu.Unlock()
+	if code != 0 {
+		s.cut(code)
+	}
+}
+
+// notice tells of the coming expiry, once. s.mu is held.
+func (s *session) notice(now time.Time) {
+	if s.noticed || !s.welcomed || now.Before(s.expires.Add(-expiryNotice)) {
+		return
+	}
+	s.noticed = true
+	f := answerFrame(answer{Type: "expiring", ExpiresAt: s.expires.Unix()})
+	if s.out.fits(f, s.hub.limits.Queue) {
+		s.out.push(f)
+		s.wake()
+	}
+}
+
+// nextEvent is when the timer has something to do. s.mu is held.
+func (s *session) nextEvent() time.Time {
+	switch {
+	case !s.welcomed:
+		return earlier(s.joinBy, s.expires)
+	case !s.noticed:
+		return earlier(s.expires.Add(-expiryNotice), s.expires)
+	default:
+		return s.expires
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
