@@ -44,8 +44,7 @@ func decodeYAML(file string, text []byte, v any) (origins, faults) {
 
 func syntaxFault(file string, err error) fault {
 	f := fault{origin: origin{file: file}, reason: "not YAML"}
-	var syntax *yaml.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
 		f.origin.line = syntax.Token.Position.Line
 		f.reason = "not YAML: " + syntax.Message
 	}

@@ -71,7 +71,7 @@ func (c *devCmd) check() error {
 		if reason := badAddress(c.Listen); reason != "" {
 			return misuse("--listen: %s", reason)
 		}
-		if host, _, _ := net.SplitHostPort(c.Listen); !server.IsLoopback(host) { //nolint:errcheck // checked above
+		if host, _, _ := net.SplitHostPort(c.Listen); !server.IsLoopback(host) {
 			return misuse("--listen: %s", loopbackHint)
 		}
 	}
@@ -167,7 +167,7 @@ func (c *devCmd) startEmbedded() (*broker.Embedded, error) {
 	if err != nil {
 		return nil, misuse("--redis-listen: %v", err)
 	}
-	if _, port, _ := net.SplitHostPort(c.RedisListen); port != "0" && port != strconv.Itoa(portOf(e.URL())) { //nolint:errcheck // it is listened on
+	if _, port, _ := net.SplitHostPort(c.RedisListen); port != "0" && port != strconv.Itoa(portOf(e.URL())) {
 		return nil, errors.Join(fmt.Errorf("%s is taken by another program: end it, choose another address with --redis-listen, or if it is a redis, use it with --redis", c.RedisListen), e.Close())
 	}
 	return e, nil

@@ -108,7 +108,7 @@ func authFaults(err error, path string, from origins) faults {
 	if err == nil {
 		return nil
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // takes a join apart itself
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all faults
 		for _, e := range joined.Unwrap() {
 			all = append(all, authFaults(e, path, from)...)
@@ -116,8 +116,7 @@ func authFaults(err error, path string, from origins) faults {
 		return all
 	}
 	reason := err.Error()
-	var f *auth.Fault
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*auth.Fault](err); ok {
 		path += f.Path
 		reason = f.Reason
 	}

@@ -12,7 +12,6 @@ import (
 
 func main() {
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -21,9 +20,11 @@ func main() {
 		<-signals
 		os.Exit(1) // the second does not wait for that
 	}()
-	os.Exit(run(ctx, os.Args[1:], &shell{
+	code := run(ctx, os.Args[1:], &shell{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ(),
-	}))
+	})
+	cancel()
+	os.Exit(code)
 }
 
 // shell is the world that a verb runs in.

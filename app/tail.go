@@ -42,10 +42,10 @@ func (c *tailCmd) Run(ctx context.Context, sh *shell) error {
 	}
 	p := &tailPrinter{out: sh.out, json: c.JSON, left: c.Count}
 	err := c.watch(ctx, sh, p)
-	if errors.Is(err, errEnough) || ctx.Err() != nil {
-		return nil
+	if ended := errors.Is(err, errEnough) || ctx.Err() != nil; !ended {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (c *tailCmd) watch(ctx context.Context, sh *shell, p *tailPrinter) error {

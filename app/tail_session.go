@@ -91,7 +91,7 @@ func dialHub(ctx context.Context, address, token string) (*websocket.Conn, error
 		return nil, fmt.Errorf("the hub at %s does not answer: %w; start `aldaba dev`, or say where the hub is with --url", address, err)
 	}
 	defer answer.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, 4<<10)) //nolint:errcheck // the status says enough
+	text, _ := io.ReadAll(io.LimitReader(answer.Body, 4<<10))
 	var no frame
 	if json.Unmarshal(text, &no) != nil || no.Code == "" {
 		return nil, fmt.Errorf("%s answers %s: is this a hub?", address, answer.Status)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -47,9 +48,7 @@ func (c *tokenCmd) Run(sh *shell) error {
 	}
 	claims := make(map[string]any)
 	setClaim(claims, s.Auth.Issuers[i].UserClaim, c.Sub)
-	for k, v := range extra {
-		claims[k] = v
-	}
+	maps.Copy(claims, extra)
 	token, expiresAt, err := signToken(s.Auth.Issuers[i], claims, c.TTL)
 	if err != nil {
 		if all := authFaults(err, fmt.Sprintf("auth.issuers[%d].", i), s.origins); isAuthFault(err) {

@@ -161,8 +161,7 @@ func validPublisherPattern(pattern string) bool {
 
 // reasonOf is err without the path that the reader sees anyway.
 func reasonOf(err error) string {
-	var p *os.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*os.PathError](err); ok {
 		return p.Err.Error()
 	}
 	return err.Error()

@@ -28,10 +28,14 @@ func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, address string) {
 		h.refuse(w, *no)
 		return
 	}
-	u := &upgrade{ResponseWriter: w, header: make(http.Header), session: s, done: make(chan struct{})}
+	u := &upgrade{
+		ResponseWriter: w, header: make(http.Header), session: s,
+		answered: make(chan struct{}), begun: make(chan struct{}),
+	}
 	s.upgrade = u
 	h.running.Go(func() { h.hold(s, u, r) })
-	<-u.done
+	<-u.answered
+	s.begin(u)
 }
 
 // hold is a session's goroutine: the upgrade, then melody's read pump.
@@ -47,7 +51,7 @@ func (h *Hub) hold(s *session, u *upgrade, r *http.Request) {
 // answered lets Serve return. Only the session's goroutine calls it.
 func (s *session) answered() {
 	if s.upgrade != nil {
-		close(s.upgrade.done)
+		close(s.upgrade.answered)
 		s.upgrade = nil
 	}
 }

@@ -1,8 +1,11 @@
 package hub
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -90,4 +93,40 @@ func benchHub(b *testing.B, n int) (*Hub, []*session) {
 		}
 	})
 	return h, sessions
+}
+
+// BenchmarkIdleSession holds idle sessions over real connections and reports what
+// one costs this process in stacks and in live heap, both ends of its socket
+// included. One operation is one connect.
+func BenchmarkIdleSession(b *testing.B) {
+	w := newWorld(b, func(o *Options) {
+		o.Limits.SessionsPerUser, o.Limits.SessionsPerAddress, o.Limits.ConnectsPerSecond = 1e6, 1e6, 1e6
+	})
+	request := "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer " + w.token("ann", nil) + "\r\n\r\n"
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var conns []net.Conn
+	for b.Loop() {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(w.server.URL, "http://"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, request); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := bufio.NewReader(conn).ReadString('\n'); err != nil {
+			b.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	w.eventually("all have joined", func() bool { return w.joined("broadcast") == len(conns) })
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.StackInuse-before.StackInuse)/float64(len(conns)), "stack-B/session")
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(conns)), "heap-B/session")
+	for _, conn := range conns {
+		conn.Close()
+	}
 }

@@ -81,7 +81,10 @@ type upgrade struct {
 	http.ResponseWriter
 	header  http.Header
 	session *session
-	done    chan struct{} // closed when the request is answered
+	// answered is closed when the request is, by a 101 or a refusal.
+	answered chan struct{}
+	// begun is closed when the session has begun.
+	begun chan struct{}
 	// hijacked says that no HTTP answer can be given any more.
 	hijacked bool
 }

@@ -28,9 +28,9 @@ const (
 func appendHeader(b []byte, opcode byte, n int) []byte {
 	switch {
 	case n < 126:
-		return append(b, finBit|opcode, byte(n))
+		return append(b, finBit|opcode, byte(n&0x7f))
 	case n < 1<<16:
-		return binary.BigEndian.AppendUint16(append(b, finBit|opcode, 126), uint16(n))
+		return binary.BigEndian.AppendUint16(append(b, finBit|opcode, 126), uint16(n&0xffff))
 	default:
 		return binary.BigEndian.AppendUint64(append(b, finBit|opcode, 127), uint64(n))
 	}
@@ -94,7 +94,7 @@ func answerFrame(a answer) *frame {
 func closeFrame(code int, reason string) *frame {
 	n := 2 + len(reason)
 	b := appendHeader(make([]byte, 0, headerMax+n), opClose, n)
-	b = binary.BigEndian.AppendUint16(b, uint16(code))
+	b = binary.BigEndian.AppendUint16(b, uint16(code&0xffff))
 	return &frame{bytes: append(b, reason...)}
 }
 

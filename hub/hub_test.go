@@ -82,7 +82,7 @@ var testIssuer = auth.Issuer{Algorithm: "HS256", Secret: testSecret}
 
 // world is a hub on a real listener, with its broker.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	hub    *Hub
 	broker *memoryBroker
 	server *httptest.Server
@@ -114,7 +114,7 @@ var testPatterns = []auth.Pattern{
 	{Name: "room:*", Join: auth.JoinOnRequest, If: `"roles" in claims && "admin" in claims.roles`},
 }
 
-func newWorld(t *testing.T, change ...func(*Options)) *world {
+func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Helper()
 	w := &world{t: t, broker: &memoryBroker{subscribed: map[string]bool{}}, logs: &lockedBuffer{}}
 	verifier, err := auth.NewVerifier(t.Context(), []auth.Issuer{testIssuer}, time.Minute)
@@ -175,7 +175,7 @@ func (w *world) url() string { return "ws" + strings.TrimPrefix(w.server.URL, "h
 // client is one connection of a test.
 type client struct {
 	*websocket.Conn
-	t      *testing.T
+	t      testing.TB
 	frames chan map[string]any
 	raw    chan string
 	closed chan *websocket.CloseError

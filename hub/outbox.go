@@ -63,7 +63,8 @@ func (o *outbox) batch(scratch []byte) []byte {
 	case len(o.rest) > cap(scratch):
 		return o.rest
 	}
-	b := append(scratch[:0], o.rest...)
+	b := scratch[:0]
+	b = append(b, o.rest...)
 	for _, f := range o.frames {
 		if len(b)+len(f.bytes) > cap(scratch) {
 			break

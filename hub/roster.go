@@ -2,11 +2,10 @@ package hub
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
-
-	"maps"
 )
 
 // roster knows the sessions of this replica, and how many each user and each

@@ -61,14 +61,29 @@ func (h *Hub) newSession(claims *auth.Claims, grants *auth.Grants, address strin
 	}
 }
 
-// connected starts the session's life, on melody's goroutine, before its pumps
-// run: the handshake's answer is out, the first read has not begun.
+// connected hands the session over to the request's goroutine and waits until it
+// has begun. It runs on the session's own, before its pumps: the handshake's
+// answer is out, the first read has not begun.
 func (s *session) connected(ms *melody.Session) {
 	defer s.guard()
-	defer s.answered()
 	ms.Request = nil // its buffers and headers would live as long as the session
 	s.limitPings(ms.WebsocketConnection())
 	s.conn.upgraded.Store(true)
+	begun := s.upgrade.begun
+	s.answered()
+	<-begun
+}
+
+// begin starts the session's life: its timer, and the joins that its welcome
+// waits for. It runs on the request's goroutine, which ends soon: encoding the
+// welcome takes more stack than waiting for frames, and a goroutine's stack
+// rarely shrinks.
+func (s *session) begin(u *upgrade) {
+	defer close(u.begun)
+	defer s.guard()
+	if s.conn == nil || !s.conn.upgraded.Load() {
+		return // refused
+	}
 	s.hub.metrics.connects.Inc()
 	auto := s.grants.Auto()
 	s.mu.Lock()
