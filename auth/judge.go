@@ -51,7 +51,7 @@ func (i *issuer) readClaims(values map[string]any) (*Claims, error) {
 	if i.config.Issuer != "" && claims.Issuer != i.config.Issuer {
 		return nil, fmt.Errorf("iss is not %q", i.config.Issuer)
 	}
-	if err = checkAudience(values["aud"], i.config.Audience); err != nil {
+	if err := checkAudience(values["aud"], i.config.Audience); err != nil {
 		return nil, err
 	}
 	if claims.User, err = i.user(values); err != nil {

@@ -169,7 +169,7 @@ func (s *keySet) run(ctx context.Context) {
 		s.settle(ctx, ring, err)
 		wait := fetchEvery
 		if err != nil {
-			wait = retry/2 + rand.N(retry/2)
+			wait = retry/2 + rand.N(retry/2) //nolint:gosec // jitter hides nothing
 			retry = min(2*retry, lastRetry)
 		} else {
 			retry = firstRetry

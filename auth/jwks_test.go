@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -32,9 +33,7 @@ func jwk(t testing.TB, key crypto.PublicKey, kid string, changes map[string]any)
 	if err := json.Unmarshal(must(json.Marshal(made.Marshal())), &members); err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range changes {
-		members[name] = value
-	}
+	maps.Copy(members, changes)
 	return must(json.Marshal(members))
 }
 

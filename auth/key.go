@@ -17,7 +17,7 @@ import (
 
 // DevSecretPrefix begins the secrets that `aldaba dev` makes. A program that
 // serves others refuses them.
-const DevSecretPrefix = "aldaba-dev-"
+const DevSecretPrefix = "aldaba-dev-" //nolint:gosec // how such secrets begin, not one of them
 
 // Bounds on keys.
 const (

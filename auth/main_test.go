@@ -15,6 +15,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,9 +95,7 @@ func signed(t testing.TB, claims map[string]any) string {
 func signedBy(t testing.TB, algorithm string, key any, header, claims map[string]any) string {
 	t.Helper()
 	token := jwt.NewWithClaims(jwt.GetSigningMethod(algorithm), jwt.MapClaims(claims))
-	for name, value := range header {
-		token.Header[name] = value
-	}
+	maps.Copy(token.Header, header)
 	text, err := token.SignedString(key)
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +146,7 @@ func refused(t *testing.T, v *Verifier, token string, want error) {
 		t.Errorf("claims together with an error: %+v", claims)
 	}
 	for _, sentinel := range []error{ErrNoToken, ErrTokenInURL, ErrInvalidToken, ErrExpiredToken, ErrKeysUnavailable} {
-		if sentinel != want && errors.Is(err, sentinel) {
+		if !errors.Is(sentinel, want) && errors.Is(err, sentinel) {
 			t.Errorf("%v is also %v", err, sentinel)
 		}
 	}

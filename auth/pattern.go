@@ -72,6 +72,7 @@ func (s segment) match(text string) (value string, ok bool) {
 		return "", text != ""
 	case literal:
 		return "", text == s.prefix
+	case placeholder:
 	}
 	value, hasPrefix := strings.CutPrefix(text, s.prefix)
 	value, hasSuffix := strings.CutSuffix(value, s.suffix)
