@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 )
 
@@ -32,13 +31,12 @@ Secrets are needed here as they are there; where there are none, any 32 bytes do
     ALDABA_AUTH_ISSUERS_0_SECRET=$(openssl rand -hex 32) aldaba check cases.yaml --config config.yaml`
 }
 
-func (c *checkCmd) Run(ctx context.Context, sh *shell) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	config, err := loadChecked(ctx, c.Config, sh.environ)
+func (c *checkCmd) Run(sh *shell) error {
+	config, err := loadChecked(c.Config, sh.environ)
 	if err != nil {
 		return err
 	}
+	defer config.close()
 	fmt.Fprintf(sh.out, "%s: no fault\n", config.origins.file)
 	if c.Cases == "" {
 		return nil

@@ -112,16 +112,17 @@ func (c *devCmd) settings(environ []string) (*settings, error) {
 
 // plan checks s and opens what it says is to be listened on.
 func (c *devCmd) plan(ctx context.Context, s *settings, log *slog.Logger) (p plan, err error) {
-	checked, all := check(context.WithoutCancel(ctx), s)
+	checked, all := check(s)
 	for key, address := range map[string]string{"listen": s.Listen, "admin_listen": s.AdminListen} {
 		if host, _, err := net.SplitHostPort(address); err == nil && !server.IsLoopback(host) {
 			all = append(all, s.origins.fault(key, loopbackHint))
 		}
 	}
-	if len(all) > 0 {
-		return p, all.orNil()
+	if err := all.orNil(); err != nil {
+		checked.close()
+		return p, err
 	}
-	p = plan{config: &s.Config, verifier: checked.verifier, policy: checked.policy, log: log}
+	p = plan{config: &s.Config, judge: checked.judge, log: log}
 	defer func() {
 		if err != nil {
 			p.abandon()

@@ -32,15 +32,16 @@ func (c *explainCmd) Run(ctx context.Context, sh *shell) error {
 	if err != nil {
 		return err
 	}
-	verifier, policy, err := c.judges(ctx, sh.environ)
+	j, err := c.judge(sh.environ)
 	if err != nil {
 		return err
 	}
-	claims, err := verifier.Verify(ctx, token)
+	defer j.close()
+	claims, err := j.verifier.Verify(ctx, token)
 	if err != nil {
-		return fmt.Errorf("%w%s: no channel is open to it", err, expiryHint(err))
+		return fmt.Errorf("no channel is open to this token: %w%s", err, expiryHint(err))
 	}
-	e := policy.Explain(claims, c.Channel, auth.Action(c.Action))
+	e := j.policy.Explain(claims, c.Channel, auth.Action(c.Action))
 	if c.JSON {
 		err = json.NewEncoder(sh.out).Encode(struct {
 			User string `json:"user"`
@@ -55,18 +56,22 @@ func (c *explainCmd) Run(ctx context.Context, sh *shell) error {
 	return err
 }
 
-// judges are made of the configuration, or of the running development hub's.
-func (c *explainCmd) judges(ctx context.Context, environ []string) (*auth.Verifier, *auth.Policy, error) {
+// judge is made of the configuration, or of the running development hub's.
+func (c *explainCmd) judge(environ []string) (*judge, error) {
 	s, err := loadOrDev(c.Config, environ, hasIssuers)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if !hasIssuers(&s.Config) {
-		return nil, nil, errors.New("no key to verify with: start `aldaba dev`, or name a configuration that has auth.issuers with --config")
+		return nil, errors.New("no key to verify with: start `aldaba dev`, or name a configuration that has auth.issuers with --config")
 	}
 	v := &validator{settings: s}
-	verifier, policy := v.issuers(ctx), v.patterns()
-	return verifier, policy, v.faults.orNil()
+	j := v.judge()
+	if err := v.faults.orNil(); err != nil {
+		j.close()
+		return nil, err
+	}
+	return j, nil
 }
 
 func expiryHint(err error) string {

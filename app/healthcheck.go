@@ -20,7 +20,9 @@ type healthcheckCmd struct {
 
 // Help is shown by --help.
 func (healthcheckCmd) Help() string {
-	return `    HEALTHCHECK CMD ["/aldaba", "healthcheck", "--config", "/etc/aldaba/config.yaml"]`
+	return `Ends with 0 if the hub answers.
+
+    HEALTHCHECK CMD ["/aldaba", "healthcheck", "--config", "/etc/aldaba/config.yaml"]`
 }
 
 func (c *healthcheckCmd) Run(ctx context.Context, sh *shell) error {

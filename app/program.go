@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"aldaba/app/server"
-	"aldaba/auth"
 	"aldaba/hub"
 	"aldaba/hub/broker"
 )
@@ -16,8 +15,7 @@ import (
 // plan is what a program is made of.
 type plan struct {
 	config   *Config
-	verifier *auth.Verifier
-	policy   *auth.Policy
+	judge    *judge
 	log      *slog.Logger
 	public   net.Listener
 	admin    net.Listener // nil: none
@@ -63,8 +61,8 @@ func (p *program) wire() error {
 		return err
 	}
 	if p.hub, err = hub.New(hub.Options{
-		Verifier:       p.verifier,
-		Policy:         p.policy,
+		Verifier:       p.judge.verifier,
+		Policy:         p.judge.policy,
 		Broker:         p.broker,
 		Limits:         p.config.Limits.hub(),
 		AllowedOrigins: p.config.AllowedOrigins,
@@ -129,6 +127,7 @@ func (p *program) close() error {
 	if p.embedded != nil {
 		errs = append(errs, p.embedded.Close())
 	}
+	p.judge.close()
 	for _, l := range []net.Listener{p.public, p.admin} {
 		if l == nil {
 			continue

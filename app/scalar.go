@@ -50,17 +50,23 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// setText sets v, a scalar, from its written form.
+// setText sets v, a scalar, from its written form. After an error v is as it was.
 func setText(v reflect.Value, text string) error {
 	switch v.Interface().(type) {
 	case time.Duration:
 		d, err := parseDuration(text)
+		if err != nil {
+			return err
+		}
 		v.SetInt(int64(d))
-		return err
+		return nil
 	case Size:
 		s, err := parseSize(text)
+		if err != nil {
+			return err
+		}
 		v.SetInt(int64(s))
-		return err
+		return nil
 	}
 	switch v.Kind() {
 	case reflect.String:

@@ -27,11 +27,7 @@ gracefully on SIGTERM or an interrupt, and at once on a second one. Two variable
 }
 
 func (c *serveCmd) Run(ctx context.Context, sh *shell) error {
-	// What the keys of issuers are fetched with lives as long as sessions do,
-	// and they outlive ctx while draining.
-	keys, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	config, err := loadChecked(keys, c.Config, sh.environ)
+	config, err := loadChecked(c.Config, sh.environ)
 	if err != nil {
 		return err
 	}
@@ -50,7 +46,7 @@ func (c *serveCmd) Run(ctx context.Context, sh *shell) error {
 
 // planServe opens what config says is to be listened on.
 func planServe(ctx context.Context, c *checked, log *slog.Logger) (plan, error) {
-	p := plan{config: &c.Config, verifier: c.verifier, policy: c.policy, log: log}
+	p := plan{config: &c.Config, judge: c.judge, log: log}
 	err := p.listen(ctx)
 	if err == nil && c.Redis.URL == "" {
 		p.embedded, err = broker.StartEmbedded(embeddedAddress)

@@ -13,27 +13,27 @@ import (
 // checked is a configuration without fault, and what was made of it.
 type checked struct {
 	*settings
-
-	verifier *auth.Verifier
-	policy   *auth.Policy
+	*judge
 }
 
 // loadChecked reads the configuration and reports everything wrong with it at
-// once. ctx bounds the verifier's life.
-func loadChecked(ctx context.Context, file string, environ []string) (*checked, error) {
+// once. The caller closes what it returns.
+func loadChecked(file string, environ []string) (*checked, error) {
 	s, all, err := read(file, environ)
 	if err != nil {
 		return nil, err
 	}
-	c, more := check(ctx, s)
+	c, more := check(s)
 	if err := append(all, more...).orNil(); err != nil {
+		c.close()
 		return nil, err
 	}
 	return c, nil
 }
 
-// check finds what is wrong with the values of s.
-func check(ctx context.Context, s *settings) (*checked, faults) {
+// check finds what is wrong with the values of s. The caller closes what it
+// returns.
+func check(s *settings) (*checked, faults) {
 	v := &validator{settings: s}
 	v.addresses()
 	v.browsers()
@@ -42,10 +42,27 @@ func check(ctx context.Context, s *settings) (*checked, faults) {
 	v.numbers()
 	v.log()
 	v.publishers()
-	c := &checked{settings: s}
-	c.verifier = v.issuers(ctx)
-	c.policy = v.patterns()
-	return c, v.faults
+	return &checked{settings: s, judge: v.judge()}, v.faults
+}
+
+// judge says who somebody is, and what is theirs.
+type judge struct {
+	verifier *auth.Verifier
+	policy   *auth.Policy
+	stop     context.CancelFunc // of what keeps the issuers' keys fresh
+}
+
+func (v *validator) judge() *judge {
+	ctx, stop := context.WithCancel(context.Background())
+	return &judge{verifier: v.issuers(ctx), policy: v.patterns(), stop: stop}
+}
+
+// close ends what goes on in the background. It is safe to call twice.
+func (j *judge) close() {
+	j.stop()
+	if j.verifier != nil {
+		j.verifier.Wait()
+	}
 }
 
 // validator gathers what is wrong with the values of settings.

@@ -43,7 +43,9 @@ type versionCmd struct {
 
 // Help is shown by --help.
 func (versionCmd) Help() string {
-	return `    aldaba version --json`
+	return `For a report, or to see what a container runs.
+
+    aldaba version --json`
 }
 
 func (c *versionCmd) Run(sh *shell) error {

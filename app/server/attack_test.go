@@ -1,0 +1,304 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+// greetingHub upgrades everyone, says who they are, and hangs up.
+type greetingHub struct{}
+
+func (greetingHub) Serve(w http.ResponseWriter, r *http.Request, address string) {
+	u := websocket.Upgrader{}
+	conn, err := u.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_ = conn.WriteMessage(websocket.TextMessage, []byte(address))
+}
+
+// site is a server that answers on real listeners, and what it logs.
+type site struct {
+	*Server
+
+	t             *testing.T
+	public, admin string // addresses
+	client        *http.Client
+
+	mu   sync.Mutex
+	logs bytes.Buffer
+}
+
+func (s *site) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.logs.Write(b)
+}
+
+func (s *site) logged() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.logs.String()
+}
+
+func start(t *testing.T, edit func(*Options)) *site {
+	t.Helper()
+	s := &site{t: t, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}}
+	o := Options{
+		Hub:     greetingHub{},
+		Ready:   func() error { return nil },
+		Metrics: prometheus.NewRegistry(),
+		Logger:  slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	if edit != nil {
+		edit(&o)
+	}
+	var err error
+	if s.Server, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	for address, serve := range map[*string]func(net.Listener) error{&s.public: s.Serve, &s.admin: s.ServeAdmin} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		*address = l.Addr().String()
+		serving.Go(func() {
+			if err := serve(l); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		serving.Wait()
+	})
+	return s
+}
+
+// do sends a request with further headers ("Name: value") and returns the answer
+// with its body read.
+func (s *site) do(method, url, body string, headers ...string) (*http.Response, string) {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+url, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+		if name == "Host" {
+			r.Host = value
+		}
+	}
+	answer, err := s.client.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return answer, string(text)
+}
+
+// raw writes bytes and returns what comes back until the connection ends.
+func (s *site) raw(text string) string {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.public)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		s.t.Logf("write: %v", err) // a server that has heard enough
+	}
+	answer, _ := io.ReadAll(conn) // a reset ends it as well
+	return string(answer)
+}
+
+func TestLongestTokenFitsTheHeader(t *testing.T) {
+	s := start(t, nil)
+	token := strings.Repeat("x", 16<<10)
+	if answer, _ := s.do(http.MethodGet, s.public+"/healthz", "", "Authorization: Bearer "+token, "Cookie: session="+strings.Repeat("y", 8<<10)); answer.StatusCode != http.StatusOK {
+		t.Error(answer.Status)
+	}
+}
+
+func TestMegabyteOfHeaderIsRefused(t *testing.T) {
+	s := start(t, nil)
+	answer := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + strings.Repeat(".", 1<<20))
+	if answer != "" && !strings.HasPrefix(answer, "HTTP/1.1 431 ") { // or reset before it was read
+		t.Errorf("%.100q", answer)
+	}
+}
+
+// TestSlowHeadersAreCutOff shortens the wait that production has, and nothing else.
+func TestSlowHeadersAreCutOff(t *testing.T) {
+	s := start(t, nil)
+	if s.Server.public.ReadHeaderTimeout != headerWait || s.Server.admin.ReadHeaderTimeout != headerWait {
+		t.Fatal("no time-out for headers")
+	}
+	short := s.newHTTPServer(s.Server.public.Handler)
+	short.ReadHeaderTimeout = 50 * time.Millisecond
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = short.Serve(l) })
+	t.Cleanup(func() { short.Close(); serving.Wait() })
+	s.public = l.Addr().String()
+	if answer := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "); answer != "" && !strings.HasPrefix(answer, "HTTP/1.1 4") {
+		t.Errorf("%q", answer)
+	}
+}
+
+func TestSlowBodyIsCutOff(t *testing.T) {
+	s := start(t, nil)
+	for _, h := range []*http.Server{s.Server.public, s.Server.admin} {
+		if h.ReadTimeout != bodyWait || h.WriteTimeout != bodyWait || h.IdleTimeout != idleWait {
+			t.Errorf("read %v, write %v, idle %v", h.ReadTimeout, h.WriteTimeout, h.IdleTimeout)
+		}
+	}
+}
+
+func TestLineFeedInPathIsNotEchoed(t *testing.T) {
+	s := start(t, nil)
+	for _, path := range []string{"/%0d%0aX-Evil:%201", "/ws%0d%0alevel=ERROR%20msg=forged", "//evil.example/%2e%2e", "/<script>"} {
+		answer, body := s.do(http.MethodGet, s.public+path, "")
+		if answer.StatusCode != http.StatusNotFound || answer.Header.Get("X-Evil") != "" || answer.Header.Get("Location") != "" {
+			t.Errorf("%s: %d %v", path, answer.StatusCode, answer.Header)
+		}
+		if strings.Contains(body, "evil") || strings.Contains(body, "script") || strings.Contains(body, "forged") {
+			t.Errorf("%s is repeated: %s", path, body)
+		}
+	}
+	for line := range strings.Lines(s.logged()) {
+		if !strings.HasPrefix(line, "time=") || strings.Contains(line, "\nlevel=ERROR") {
+			t.Errorf("a forged line in the log: %q", line)
+		}
+	}
+}
+
+func TestPageHeadersStayOutOfTheUpgrade(t *testing.T) {
+	s := start(t, func(o *Options) { o.Demo = demo() })
+	conn, answer, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+s.public+"/ws", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, name := range []string{"Content-Security-Policy", "Referrer-Policy", "X-Content-Type-Options", "Access-Control-Allow-Origin", "Cache-Control"} {
+		if v := answer.Header.Get(name); v != "" {
+			t.Errorf("the 101 has %s: %s", name, v)
+		}
+	}
+}
+
+func TestPanicCostsOneRequest(t *testing.T) {
+	s := start(t, func(o *Options) { o.Hub = brokenHub{} })
+	if answer, body := s.do(http.MethodGet, s.public+"/ws", "", "Authorization: Bearer s3cret"); answer.StatusCode != http.StatusInternalServerError || strings.Contains(body, "broken") {
+		t.Errorf("%d %s", answer.StatusCode, body)
+	}
+	if answer, _ := s.do(http.MethodGet, s.public+"/healthz", ""); answer.StatusCode != http.StatusOK {
+		t.Error(answer.Status)
+	}
+	if logs := s.logged(); !strings.Contains(logs, "handler panicked") || strings.Contains(logs, "s3cret") {
+		t.Error(logs)
+	}
+}
+
+func TestReadyTellsWhyNot(t *testing.T) {
+	wrong := fmt.Errorf("redis at 127.0.0.1:6379 does not answer: connection refused")
+	s := start(t, func(o *Options) { o.Ready = func() error { return wrong } })
+	s.Drain()
+	for _, address := range []string{s.public, s.admin} {
+		answer, body := s.do(http.MethodGet, address+"/readyz", "")
+		var got readiness
+		if err := json.Unmarshal([]byte(body), &got); err != nil {
+			t.Fatal(err)
+		}
+		if answer.StatusCode != http.StatusServiceUnavailable || got.Status != "not ready" || len(got.Reasons) != 2 || got.Reasons[1] != wrong.Error() {
+			t.Errorf("%d %+v", answer.StatusCode, got)
+		}
+	}
+	if answer, _ := s.do(http.MethodGet, s.public+"/healthz", ""); answer.StatusCode != http.StatusOK {
+		t.Error(answer.Status)
+	}
+}
+
+func TestHeadHasTheHeadersOfGet(t *testing.T) {
+	s := start(t, func(o *Options) { o.Demo = demo() })
+	for _, path := range []string{"/healthz", "/readyz", "/aldaba.js", "/", "/demo/users"} {
+		head, body := s.do(http.MethodHead, s.public+path, "")
+		get, _ := s.do(http.MethodGet, s.public+path, "")
+		if head.StatusCode != http.StatusOK || body != "" || head.Header.Get("Content-Type") != get.Header.Get("Content-Type") {
+			t.Errorf("%s: %d %q %v", path, head.StatusCode, body, head.Header)
+		}
+	}
+	if answer, _ := s.do(http.MethodHead, s.public+"/ws", ""); answer.StatusCode != http.StatusMethodNotAllowed || answer.Header.Get("Allow") != "GET" {
+		t.Errorf("HEAD /ws: %d %v", answer.StatusCode, answer.Header)
+	}
+}
+
+func TestClientModule(t *testing.T) {
+	s := start(t, nil)
+	answer, body := s.do(http.MethodGet, s.public+"/aldaba.js", "", "Origin: https://app.example.com")
+	if answer.StatusCode != http.StatusOK || !strings.Contains(answer.Header.Get("Content-Type"), "javascript") || !strings.Contains(body, "aldaba.v1") {
+		t.Errorf("%d %v", answer.StatusCode, answer.Header)
+	}
+	if answer.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Error("a module of another origin takes CORS")
+	}
+	again, body := s.do(http.MethodGet, s.public+"/aldaba.js", "", "If-None-Match: "+answer.Header.Get("ETag"))
+	if again.StatusCode != http.StatusNotModified || body != "" {
+		t.Error(again.Status)
+	}
+}
+
+func TestPipelinedRequestsAreBothAnswered(t *testing.T) {
+	s := start(t, nil)
+	answers := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	r := bufio.NewReader(strings.NewReader(answers))
+	for _, want := range []int{http.StatusOK, http.StatusNotFound} {
+		answer, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("%d, want %d", answer.StatusCode, want)
+		}
+	}
+}
