@@ -85,8 +85,9 @@ $(TOOLS)/%:
 	GOBIN='$(CURDIR)/$(TOOLS)' go install $(TOOL)@$(lastword $(subst -, ,$*))
 	@mv $(TOOLS)/$(notdir $(TOOL)) $@
 
-# npm writes this file last.
+# npm writes this file last. Not `npm ci`: a lock file that was written where the
+# registry has the binaries of one platform only (Biome's) is out of step for it.
 %/node_modules/.package-lock.json: %/package-lock.json
 	@.ci/setup node
-	npm --prefix $* ci --no-audit --no-fund
+	npm --prefix $* install --no-save --no-audit --no-fund
 	@touch $@

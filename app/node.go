@@ -37,8 +37,10 @@ func describeNode(node ast.Node) string {
 		return "a mapping"
 	case ast.SequenceType:
 		return "a list"
-	case ast.IntegerType, ast.FloatType, ast.InfinityType, ast.NanType:
+	case ast.IntegerType:
 		return "a number"
+	case ast.FloatType, ast.InfinityType, ast.NanType:
+		return "a fraction"
 	case ast.BoolType:
 		return "true or false"
 	case ast.StringType, ast.LiteralType:

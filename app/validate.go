@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"aldaba/auth"
@@ -107,12 +108,14 @@ func secretOf(issuer auth.Issuer) string {
 }
 
 func (v *validator) patterns() *auth.Policy {
-	for i, p := range v.Channels {
-		if p.History != nil {
+	channels := slices.Clone(v.Channels)
+	for i := range channels {
+		if channels[i].History != nil {
 			v.fault(fmt.Sprintf("channels[%d].history", i), "history is not supported by this version; remove it")
+			channels[i].History = nil // said enough about
 		}
 	}
-	policy, err := auth.NewPolicy(v.Channels)
+	policy, err := auth.NewPolicy(channels)
 	v.faults = append(v.faults, authFaults(err, "channels", v.origins)...)
 	return policy
 }
