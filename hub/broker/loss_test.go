@@ -177,7 +177,9 @@ func TestFrozenBrieflyLosesNothing(t *testing.T) {
 	r.join(t, "a")
 	s.signal(stopSignal)
 	sent := make(chan error)
-	go func() { sent <- r.Publish(context.Background(), "a", []byte("1")) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // without one the publish gives up after 3 s
+	defer cancel()
+	go func() { sent <- r.Publish(ctx, "a", []byte("1")) }()
 	<-time.After(time.Second) // the time of the freeze itself
 	s.signal(contSignal)
 	if err := <-sent; err != nil {
