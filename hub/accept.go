@@ -33,13 +33,14 @@ func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, address string) {
 		answered: make(chan struct{}), begun: make(chan struct{}),
 	}
 	s.upgrade = u
-	h.running.Go(func() { h.hold(s, u, r) })
+	go h.hold(s, u, r)
 	<-u.answered
 	s.begin(u)
 }
 
 // hold is a session's goroutine: the upgrade, then melody's read pump.
 func (h *Hub) hold(s *session, u *upgrade, r *http.Request) {
+	defer h.roster.running.Done()
 	defer s.finish()
 	defer s.guard()
 	defer s.answered() // of an upgrade that failed

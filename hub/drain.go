@@ -58,7 +58,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (h *Hub) await(ctx context.Context) error {
 	gone := make(chan struct{})
 	go func() {
-		h.running.Wait()
+		h.roster.running.Wait()
 		close(gone)
 	}()
 	select {

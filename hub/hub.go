@@ -80,7 +80,6 @@ type Hub struct {
 	flushers flushers
 
 	closing sync.Once
-	running sync.WaitGroup // the sessions' goroutines
 }
 
 // New returns a hub whose flushers run until Close. It returns an error that

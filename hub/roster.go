@@ -13,6 +13,10 @@ import (
 type roster struct {
 	perUser, perAddress int
 
+	// running counts the sessions' goroutines. The first of each is counted under
+	// mu, so that none comes after a refusal has begun to wait for them.
+	running sync.WaitGroup
+
 	mu        sync.Mutex
 	refusing  bool
 	sessions  map[*session]struct{}
@@ -36,7 +40,8 @@ var (
 	errAddressSessions = errors.New("this address has too many sessions")
 )
 
-// add takes s in, or says why not.
+// add takes s in and counts its goroutine, which ends with running.Done; or it
+// says why not.
 func (r *roster) add(s *session) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,6 +56,7 @@ func (r *roster) add(s *session) error {
 	r.sessions[s] = struct{}{}
 	r.users[s.user]++
 	r.addresses[s.address]++
+	r.running.Add(1)
 	return nil
 }
 

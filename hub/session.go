@@ -38,8 +38,8 @@ type session struct {
 	expires     time.Time
 	memberships []*membership
 	out         outbox
-	timer       *time.Timer // next of: join wait, notice of expiry, expiry, close wait
-	joinBy      time.Time
+	timer       *time.Timer // next of: until, notice of expiry, expiry; nil before begin
+	until       time.Time   // when it has to be welcomed, or once ended, gone
 	awaited     int // memberships that the welcome waits for
 	welcomed    bool
 	noticed     bool // of the coming expiry
@@ -87,12 +87,16 @@ func (s *session) begin(u *upgrade) {
 	s.hub.metrics.connects.Inc()
 	auto := s.grants.Auto()
 	s.mu.Lock()
-	s.joinBy = time.Now().Add(joinWait)
 	s.awaited = len(auto)
-	if s.awaited == 0 {
-		s.welcome()
-	}
+	s.until = time.Now().Add(joinWait)
 	s.timer = time.AfterFunc(time.Until(s.nextEvent()), s.tick)
+	switch {
+	case s.ended: // during the upgrade
+		s.closeSoon()
+	case s.awaited == 0:
+		s.welcome()
+		s.timer.Reset(time.Until(s.nextEvent()))
+	}
 	s.mu.Unlock()
 	for _, g := range auto {
 		s.join(&membership{session: s, atConnect: true}, g)
@@ -130,7 +134,7 @@ func (s *session) send(f *frame) {
 	}
 	if !s.out.fits(f, s.hub.limits.Queue) {
 		s.end(CloseSlow)
-		s.hub.running.Go(s.leaveAll) // the caller may hold a channel's lock
+		s.hub.roster.running.Go(s.leaveAll) // the caller may hold a channel's lock
 		return
 	}
 	s.out.push(f)
@@ -168,10 +172,9 @@ func (s *session) control(p []byte) error {
 	return err
 }
 
-// end takes back the messages that wait, queues the close frame and starts the
-// wait for the peer's answer. Answers go out before it, an `error` may say why,
-// but not into a socket that is full. The session's memberships are still to be
-// left. s.mu is held.
+// end takes back the messages that wait and closes in order. Answers go out
+// before the close frame, an `error` may say why, but not into a socket that is
+// full. The session's memberships are still to be left. s.mu is held.
 func (s *session) end(code int) {
 	s.ended = true
 	s.hub.metrics.cut(code)
@@ -179,8 +182,15 @@ func (s *session) end(code int) {
 	s.out.drop(func(f *frame) bool { return f.channel != nil || stalled })
 	s.out.push(closeFrame(code, closeReasons[code]))
 	if s.timer != nil {
-		s.timer.Reset(closeWait)
+		s.closeSoon()
 	}
+}
+
+// closeSoon sends the close frame of an ended session and starts the wait for the
+// peer's answer. s.mu is held.
+func (s *session) closeSoon() {
+	s.until = time.Now().Add(closeWait)
+	s.timer.Reset(closeWait)
 	s.makeRoom()
 	s.wake()
 }
@@ -210,8 +220,16 @@ func (s *session) cut(code int) {
 	s.leaveAll()
 }
 
-// hangUp closes the socket at once; the read pump ends with it. s.mu is not held.
-func (s *session) hangUp() { _ = s.socket.Close() }
+// hangUp closes the socket at once; the read pump ends with it. A session that
+// has not begun has none yet. s.mu is not held.
+func (s *session) hangUp() {
+	s.mu.Lock()
+	begun := s.timer != nil
+	s.mu.Unlock()
+	if begun {
+		_ = s.socket.Close()
+	}
+}
 
 // finish leaves nothing of the session behind. It is called when its goroutine
 // ends, however it ended, and is idempotent.
@@ -232,7 +250,7 @@ func (s *session) finish() {
 	s.leaveAll()
 	s.hub.roster.remove(s)
 	if s.socket != nil {
-		s.hangUp()
+		_ = s.socket.Close()
 	}
 }
 
@@ -243,13 +261,15 @@ func (s *session) tick() {
 	code := 0
 	switch {
 	case s.gone:
+	case s.ended && now.Before(s.until): // it has ended while this tick was on its way
+		s.timer.Reset(time.Until(s.until))
 	case s.ended:
 		s.mu.Unlock()
 		s.hangUp()
 		return
 	case !now.Before(s.expires):
 		code = CloseExpired
-	case !s.welcomed && !now.Before(s.joinBy):
+	case !s.welcomed && !now.Before(s.until):
 		code = CloseBrokerLost
 	default:
 		s.notice(now)
@@ -278,7 +298,7 @@ func (s *session) notice(now time.Time) {
 func (s *session) nextEvent() time.Time {
 	switch {
 	case !s.welcomed:
-		return earlier(s.joinBy, s.expires)
+		return earlier(s.until, s.expires)
 	case !s.noticed:
 		return earlier(s.expires.Add(-expiryNotice), s.expires)
 	default:

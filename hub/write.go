@@ -91,9 +91,11 @@ func (s *session) flush(a *attempt) error {
 	return nil
 }
 
-// writable reports whether something waits that may go out now: nothing comes
-// before the welcome but a close. s.mu is held.
-func (s *session) writable() bool { return !s.out.empty() && (s.welcomed || s.ended) }
+// writable reports whether something waits that may go out now: nothing before
+// the session has begun, and nothing before the welcome but a close. s.mu is held.
+func (s *session) writable() bool {
+	return !s.out.empty() && s.timer != nil && (s.welcomed || s.ended)
+}
 
 // write flushes and decides what follows. It returns an error when the
 // connection is broken and is to be closed, with s.mu released: Close waits for
@@ -110,9 +112,9 @@ func (s *session) write(a *attempt) error {
 	}
 	s.out.state = outboxWaiting
 	if s.raw == nil {
-		s.hub.running.Go(s.writeBlocking)
+		s.hub.roster.running.Go(s.writeBlocking)
 	} else {
-		s.hub.running.Go(s.writeWaiting)
+		s.hub.roster.running.Go(s.writeWaiting)
 	}
 	return nil
 }
