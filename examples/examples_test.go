@@ -16,6 +16,7 @@ import (
 	"aldaba/auth"
 	"aldaba/hub"
 	"aldaba/hub/broker"
+	"aldaba/internal/redistest"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/gorilla/websocket"
@@ -28,7 +29,7 @@ const secret = "a secret for these tests, and no other"
 type post struct{ Title, By, URL string }
 
 func TestPublishers(t *testing.T) {
-	redisAddress := startRedis(t)
+	redisAddress := redistest.Start(t).Addr()
 	session := connect(t, startHub(t, redisAddress))
 	published := listen(t, redisAddress)
 
@@ -104,42 +105,6 @@ func run(t *testing.T, address string, command ...string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v (`make deps` installs what is missing)\n%s", strings.Join(command, " "), err, out)
 	}
-}
-
-// startRedis starts a redis-server of its own and returns its address.
-func startRedis(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	_, port, _ := net.SplitHostPort(address)
-
-	cmd := exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir())
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v: `make deps` installs it", err)
-	}
-	t.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		_ = cmd.Wait() // it says that it was killed
-	})
-
-	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1})
-	t.Cleanup(func() { client.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for client.Ping(ctx).Err() != nil {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("redis-server does not answer at %s", address)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	return address
 }
 
 // startHub starts a hub on Redis at address and returns the WebSocket's URL.

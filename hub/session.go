@@ -40,7 +40,7 @@ type session struct {
 	out         outbox
 	timer       *time.Timer // next of: until, notice of expiry, expiry; nil before begin
 	until       time.Time   // when it has to be welcomed, or once ended, gone
-	awaited     int // memberships that the welcome waits for
+	awaited     int         // memberships that the welcome waits for
 	welcomed    bool
 	noticed     bool // of the coming expiry
 	ended       bool // no frame is queued any more

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"aldaba/internal/redistest"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -42,12 +44,12 @@ func benchBroker(b *testing.B, url string) (*Broker, *counter) {
 
 // BenchmarkReceive is from Redis to Deliver, 200 bytes of JSON each.
 func BenchmarkReceive(b *testing.B) {
-	s := startRedis(b)
-	broker, c := benchBroker(b, s.url())
+	s := redistest.Start(b)
+	broker, c := benchBroker(b, s.URL())
 	broker.Subscribe("a")
 	eventually(b, 5*time.Second, "subscribed", func() bool { return c.subscribed.Load() == 1 })
 	data := `{"title":"` + strings.Repeat("x", 188) + `"}`
-	backend := client(b, s.url())
+	backend := client(b, s.URL())
 	b.ReportAllocs()
 	b.SetBytes(int64(len(data)))
 	b.ResetTimer()
@@ -87,11 +89,11 @@ func BenchmarkMessage(b *testing.B) {
 
 // BenchmarkSubscribe is until 10,000 channels are confirmed.
 func BenchmarkSubscribe(b *testing.B) {
-	s := startRedis(b)
+	s := redistest.Start(b)
 	const channels = 10_000
 	for n := range b.N {
 		b.StopTimer()
-		broker, c := benchBroker(b, s.url())
+		broker, c := benchBroker(b, s.URL())
 		names := make([]string, channels)
 		for i := range names {
 			names[i] = fmt.Sprintf("user:%d:%d", n, i)

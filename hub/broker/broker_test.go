@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"aldaba/internal/redistest"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -153,11 +155,11 @@ func TestPublishRefusesWhatNobodyCouldReceive(t *testing.T) {
 }
 
 func TestPublishEndsWithItsContext(t *testing.T) {
-	s := startRedis(t)
-	r := run(t, Options{URL: s.url()})
+	s := redistest.Start(t)
+	r := run(t, Options{URL: s.URL()})
 	r.ready(t, 5*time.Second)
-	s.signal(stopSignal)
-	defer s.signal(contSignal)
+	s.Signal(stopSignal)
+	defer s.Signal(contSignal)
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	began := time.Now()
@@ -264,7 +266,7 @@ func TestRunEndsAndStartsAgain(t *testing.T) {
 }
 
 func TestCloseEndsRun(t *testing.T) {
-	b, err := Open(Options{URL: startRedis(t).url(), Logger: (&text{}).logger()})
+	b, err := Open(Options{URL: redistest.Start(t).URL(), Logger: (&text{}).logger()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"aldaba/auth"
+	"aldaba/internal/redistest"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -63,21 +64,21 @@ func TestBadMessagesAreDropped(t *testing.T) {
 func TestSixtyFourMegabytes(t *testing.T) {
 	huge := `"` + strings.Repeat("x", 64<<20) + `"`
 	t.Run("received", func(t *testing.T) {
-		s := startRedis(t, "--client-output-buffer-limit", "pubsub", "0", "0", "0")
+		s := redistest.Start(t, "--client-output-buffer-limit", "pubsub", "0", "0", "0")
 		registry := prometheus.NewRegistry()
-		r := run(t, Options{URL: s.url(), Metrics: registry})
+		r := run(t, Options{URL: s.URL(), Metrics: registry})
 		r.join(t, "a")
-		say(t, client(t, s.url()), "a", huge)
+		say(t, client(t, s.URL()), "a", huge)
 		r.delivers(t, s, "a", 10*time.Second)
 		if n := metric(t, registry, "aldaba_messages_dropped_total", reasonSize); n != 1 || len(r.calls.with("Resync ")) != 0 {
 			t.Errorf("dropped %v, resync of %q", n, r.calls.with("Resync "))
 		}
 	})
 	t.Run("cut by redis", func(t *testing.T) {
-		s := startRedis(t)
-		r := run(t, Options{URL: s.url()})
+		s := redistest.Start(t)
+		r := run(t, Options{URL: s.URL()})
 		r.join(t, "a", "b")
-		say(t, client(t, s.url()), "a", huge)
+		say(t, client(t, s.URL()), "a", huge)
 		r.delivers(t, s, "a", 10*time.Second)
 		if r.calls.count("Resync a") != 1 || r.calls.count("Resync b") != 1 {
 			t.Errorf("resync of %q", r.calls.with("Resync "))

@@ -16,29 +16,31 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"aldaba/internal/redistest"
 )
 
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
-	master := startRedis(t)
-	replica := startRedis(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.port))
-	info := func(s *redisServer) string { return fmt.Sprint(s.do("INFO", "replication")) }
+	master := redistest.Start(t)
+	replica := redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.Port))
+	info := func(s *redistest.Server) string { return fmt.Sprint(s.Do("INFO", "replication")) }
 	eventually(t, 10*time.Second, "replicates", func() bool { return strings.Contains(info(replica), "master_link_status:up") })
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	if err := os.WriteFile(conf, fmt.Appendf(nil, `sentinel monitor mymaster 127.0.0.1 %d 1
 sentinel down-after-milliseconds mymaster 500
 sentinel failover-timeout mymaster 2000
-`, master.port), 0o600); err != nil {
+`, master.Port), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	watch := startRedis(t, "--sentinel", conf)
+	watch := redistest.Start(t, "--sentinel", conf)
 	eventually(t, 10*time.Second, "sentinel knows the replica", func() bool {
-		return strings.Contains(fmt.Sprint(watch.do("SENTINEL", "REPLICAS", "mymaster")), "master-link-status ok")
+		return strings.Contains(fmt.Sprint(watch.Do("SENTINEL", "REPLICAS", "mymaster")), "master-link-status ok")
 	})
-	r := run(t, Options{URL: "redis+sentinel://" + watch.addr() + "?master_name=mymaster"})
+	r := run(t, Options{URL: "redis+sentinel://" + watch.Addr() + "?master_name=mymaster"})
 	r.join(t, "a")
 	r.ready(t, 5*time.Second)
-	master.kill()
+	master.Kill()
 	eventually(t, 20*time.Second, "failed over", func() bool { return strings.Contains(info(replica), "role:master") })
 	r.delivers(t, replica, "a", 5*time.Second)
 	r.ready(t, 5*time.Second)
@@ -52,7 +54,7 @@ sentinel failover-timeout mymaster 2000
 }
 
 func TestSentinelAbsent(t *testing.T) {
-	r := run(t, Options{URL: "redis+sentinel://127.0.0.1:" + strconv.Itoa(freePort(t)) + "?master_name=mymaster"})
+	r := run(t, Options{URL: "redis+sentinel://127.0.0.1:" + strconv.Itoa(redistest.FreePort(t)) + "?master_name=mymaster"})
 	eventually(t, 5*time.Second, "logged", func() bool { return strings.Contains(r.log.String(), "redis is away: connection refused") })
 	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "sentinel") {
 		t.Error(err)
@@ -60,23 +62,26 @@ func TestSentinelAbsent(t *testing.T) {
 }
 
 // startCluster returns three masters.
-func startCluster(t *testing.T) []*redisServer {
+func startCluster(t *testing.T) []*redistest.Server {
 	t.Helper()
-	var nodes []*redisServer
+	var nodes []*redistest.Server
+	var buses []string // the ports where they talk to each other
 	for range 3 {
-		nodes = append(nodes, startRedis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
-			"--cluster-require-full-coverage", "no", "--cluster-port", strconv.Itoa(freePort(t))))
+		bus := strconv.Itoa(redistest.FreePort(t))
+		buses = append(buses, bus)
+		nodes = append(nodes, redistest.Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+			"--cluster-require-full-coverage", "no", "--cluster-port", bus))
 	}
 	for i, n := range nodes {
-		n.do("CLUSTER", "ADDSLOTSRANGE", i*5461, min(i*5461+5460, 16383))
+		n.Do("CLUSTER", "ADDSLOTSRANGE", i*5461, min(i*5461+5460, 16383))
 		if i == 2 {
-			n.do("CLUSTER", "ADDSLOTS", 16383)
+			n.Do("CLUSTER", "ADDSLOTS", 16383)
 		}
-		nodes[0].do("CLUSTER", "MEET", "127.0.0.1", n.port, n.args[len(n.args)-1])
+		nodes[0].Do("CLUSTER", "MEET", "127.0.0.1", n.Port, buses[i])
 	}
 	for _, n := range nodes {
 		eventually(t, 15*time.Second, "cluster stands", func() bool {
-			info := fmt.Sprint(n.do("CLUSTER", "INFO"))
+			info := fmt.Sprint(n.Do("CLUSTER", "INFO"))
 			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3")
 		})
 	}
@@ -87,11 +92,11 @@ func TestCluster(t *testing.T) {
 	t.Parallel()
 	nodes := startCluster(t)
 	for _, n := range nodes {
-		n.do("ACL", "SETUSER", "aldaba", "on", ">pw", "resetchannels", "&app:*", "-@all",
+		n.Do("ACL", "SETUSER", "aldaba", "on", ">pw", "resetchannels", "&app:*", "-@all",
 			"+subscribe", "+unsubscribe", "+psubscribe", "+publish", "+ping", "+cluster|slots", "+command")
 	}
 	r := run(t, Options{
-		URL:    "redis+cluster://aldaba:pw@" + nodes[0].addr() + "?addr=" + nodes[1].addr() + "&addr=" + nodes[2].addr(),
+		URL:    "redis+cluster://aldaba:pw@" + nodes[0].Addr() + "?addr=" + nodes[1].Addr() + "&addr=" + nodes[2].Addr(),
 		Prefix: "app:",
 	})
 	channels := []string{"a", "b", "c", "user:1", "user:2"} // of several slots
@@ -99,7 +104,7 @@ func TestCluster(t *testing.T) {
 	r.ready(t, 5*time.Second)
 	for i, n := range nodes {
 		for _, channel := range channels {
-			say(t, client(t, n.url()), "app:"+channel, strconv.Itoa(i))
+			say(t, client(t, n.URL()), "app:"+channel, strconv.Itoa(i))
 			r.calls.await(t, fmt.Sprintf("Deliver %s %d", channel, i))
 		}
 	}
@@ -112,11 +117,11 @@ func TestCluster(t *testing.T) {
 	tails(t, r, []string{"b"})
 
 	// The node with the subscription dies.
-	var rest []*redisServer
+	var rest []*redistest.Server
 	dead := 0
 	for _, n := range nodes {
-		if strings.Contains(fmt.Sprint(n.do("PUBSUB", "CHANNELS", "app:user:1")), "user:1") {
-			n.kill()
+		if strings.Contains(fmt.Sprint(n.Do("PUBSUB", "CHANNELS", "app:user:1")), "user:1") {
+			n.Kill()
 			dead++
 			continue
 		}
@@ -128,7 +133,7 @@ func TestCluster(t *testing.T) {
 	for _, channel := range channels {
 		eventually(t, 10*time.Second, "resync", func() bool { return r.calls.count("Resync "+channel) == 1 })
 	}
-	backend := client(t, rest[0].url())
+	backend := client(t, rest[0].URL())
 	eventually(t, 5*time.Second, "delivers", func() bool {
 		say(t, backend, "app:a", `"after"`)
 		return r.calls.count(`Deliver a "after"`) > 0
@@ -144,8 +149,8 @@ func TestCluster(t *testing.T) {
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	certificate, key := selfSigned(t, dir)
-	port := strconv.Itoa(freePort(t))
-	s := startRedis(t, "--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", key,
+	port := strconv.Itoa(redistest.FreePort(t))
+	s := redistest.Start(t, "--tls-port", port, "--tls-cert-file", certificate, "--tls-key-file", key,
 		"--tls-ca-cert-file", certificate, "--tls-auth-clients", "no")
 	r := run(t, Options{URL: "rediss://127.0.0.1:" + port + "?skip_verify=true"})
 	r.join(t, "a")

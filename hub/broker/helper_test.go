@@ -3,19 +3,16 @@ package broker
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
+
+	"aldaba/internal/redistest"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
@@ -217,101 +214,5 @@ func onBoth(t *testing.T, test func(t *testing.T, url string)) {
 		t.Cleanup(func() { _ = e.Close() })
 		test(t, e.URL())
 	})
-	t.Run("redis", func(t *testing.T) { test(t, startRedis(t).url()) })
-}
-
-// redisServer is a real redis-server of the test's own.
-type redisServer struct {
-	t    testing.TB
-	port int
-	args []string
-	dir  string
-	cmd  *exec.Cmd
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func startRedis(t testing.TB, args ...string) *redisServer {
-	t.Helper()
-	s := newRedis(t, args...)
-	s.start()
-	return s
-}
-
-// newRedis is startRedis without starting it.
-func newRedis(t testing.TB, args ...string) *redisServer {
-	t.Helper()
-	s := &redisServer{t: t, port: freePort(t), args: args, dir: t.TempDir()}
-	t.Cleanup(s.kill)
-	return s
-}
-
-func (s *redisServer) addr() string { return "127.0.0.1:" + strconv.Itoa(s.port) }
-func (s *redisServer) url() string  { return "redis://" + s.addr() }
-
-func (s *redisServer) start() {
-	s.t.Helper()
-	path, err := exec.LookPath("redis-server")
-	if err != nil {
-		s.t.Fatal("these tests need the real thing: install redis-server (apt-get install redis-server)")
-	}
-	args := append([]string{
-		"--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--dir", s.dir,
-		"--save", "", "--appendonly", "no", "--logfile", "redis.log",
-	}, s.args...)
-	if len(s.args) > 0 && s.args[0] == "--sentinel" { // the file comes first
-		args = s.args[1:]
-		args = append(args, "--sentinel", "--port", strconv.Itoa(s.port), "--bind", "127.0.0.1", "--logfile", s.dir+"/redis.log")
-	}
-	s.cmd = exec.Command(path, args...)
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	eventually(s.t, 5*time.Second, "redis-server listens", func() bool {
-		c, err := net.Dial("tcp", s.addr())
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
-}
-
-func (s *redisServer) signal(sig syscall.Signal) {
-	s.t.Helper()
-	if err := s.cmd.Process.Signal(sig); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// kill ends the server as a crash does.
-func (s *redisServer) kill() {
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill()
-	var exit *exec.ExitError
-	if err := s.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		s.t.Error(err)
-	}
-	s.cmd = nil
-}
-
-// do sends one command.
-func (s *redisServer) do(args ...any) any {
-	s.t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: s.addr(), Protocol: 2, DisableIdentity: true})
-	defer func() { _ = c.Close() }()
-	v, err := c.Do(context.Background(), args...).Result()
-	if err != nil {
-		s.t.Fatal(args, err)
-	}
-	return v
+	t.Run("redis", func(t *testing.T) { test(t, redistest.Start(t).URL()) })
 }

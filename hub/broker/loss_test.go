@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"aldaba/internal/redistest"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -20,9 +22,9 @@ const (
 )
 
 // delivers waits until a message published from now on arrives.
-func (r *rig) delivers(t testing.TB, s *redisServer, channel string, within time.Duration) {
+func (r *rig) delivers(t testing.TB, s *redistest.Server, channel string, within time.Duration) {
 	t.Helper()
-	backend := client(t, s.url())
+	backend := client(t, s.URL())
 	n := 0
 	eventually(t, within, "delivery on "+channel, func() bool {
 		n++
@@ -42,9 +44,9 @@ func (r *rig) delivers(t testing.TB, s *redisServer, channel string, within time
 }
 
 func TestKilledAndRestartedUnderLoad(t *testing.T) {
-	s := startRedis(t)
+	s := redistest.Start(t)
 	registry := prometheus.NewRegistry()
-	r := run(t, Options{URL: s.url(), Metrics: registry})
+	r := run(t, Options{URL: s.URL(), Metrics: registry})
 	r.join(t, "a", "b")
 	ctx, cancel := context.WithCancel(context.Background())
 	load := make(chan struct{})
@@ -56,16 +58,16 @@ func TestKilledAndRestartedUnderLoad(t *testing.T) {
 	}()
 	defer func() { cancel(); <-load }()
 	for round := 1; round <= 2; round++ {
-		s.kill()
+		s.Kill()
 		eventually(t, 4*time.Second, "not ready", func() bool { return r.Ready() != nil })
-		if err := r.Ready().Error(); !strings.Contains(err, s.addr()) || !strings.Contains(err, "refused") {
+		if err := r.Ready().Error(); !strings.Contains(err, s.Addr()) || !strings.Contains(err, "refused") {
 			t.Errorf("ready says: %s", err)
 		}
 		fresh := "c" + strconv.Itoa(round) // never confirmed before: no gap
 		if r.Subscribe(fresh) || r.Subscribe("a") {
 			t.Error("subscribed to a dead redis")
 		}
-		s.start()
+		s.Start()
 		back := time.Now()
 		r.delivers(t, s, "a", 3*time.Second)
 		r.delivers(t, s, fresh, time.Second)
@@ -101,11 +103,11 @@ func TestKilledAndRestartedUnderLoad(t *testing.T) {
 }
 
 func TestClientKillResyncs(t *testing.T) {
-	s := startRedis(t)
-	r := run(t, Options{URL: s.url()})
+	s := redistest.Start(t)
+	r := run(t, Options{URL: s.URL()})
 	r.join(t, "a", "b")
 	for round := 1; round <= 3; round++ {
-		s.do("CLIENT", "KILL", "TYPE", "pubsub")
+		s.Do("CLIENT", "KILL", "TYPE", "pubsub")
 		r.delivers(t, s, "b", 3*time.Second)
 		eventually(t, time.Second, "resync of both", func() bool {
 			return r.calls.count("Resync a") == round && r.calls.count("Resync b") == round
@@ -152,17 +154,17 @@ func TestResyncOfThousands(t *testing.T) {
 
 func TestFrozenRedis(t *testing.T) {
 	t.Parallel()
-	s := startRedis(t)
-	r := run(t, Options{URL: s.url()}) // with the real budgets
+	s := redistest.Start(t)
+	r := run(t, Options{URL: s.URL()}) // with the real budgets
 	r.join(t, "a")
 	r.ready(t, 5*time.Second)
-	s.signal(stopSignal)
+	s.Signal(stopSignal)
 	frozen := time.Now()
 	eventually(t, 4500*time.Millisecond, "not ready", func() bool { return r.Ready() != nil })
 	t.Log(r.Ready())
 	eventually(t, 10*time.Second, "dropped", func() bool { return strings.Contains(r.log.String(), "redis is away") })
 	<-time.After(time.Until(frozen.Add(10 * time.Second))) // the time of the freeze itself
-	s.signal(contSignal)
+	s.Signal(contSignal)
 	thawed := time.Now()
 	r.delivers(t, s, "a", 3*time.Second)
 	r.ready(t, 3*time.Second-time.Since(thawed))
@@ -172,16 +174,16 @@ func TestFrozenRedis(t *testing.T) {
 }
 
 func TestFrozenBrieflyLosesNothing(t *testing.T) {
-	s := startRedis(t)
-	r := run(t, Options{URL: s.url()}, func(t *timing) { t.ping = 100 * time.Millisecond })
+	s := redistest.Start(t)
+	r := run(t, Options{URL: s.URL()}, func(t *timing) { t.ping = 100 * time.Millisecond })
 	r.join(t, "a")
-	s.signal(stopSignal)
+	s.Signal(stopSignal)
 	sent := make(chan error)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // without one the publish gives up after 3 s
 	defer cancel()
 	go func() { sent <- r.Publish(ctx, "a", []byte("1")) }()
 	<-time.After(time.Second) // the time of the freeze itself
-	s.signal(contSignal)
+	s.Signal(contSignal)
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
@@ -192,16 +194,16 @@ func TestFrozenBrieflyLosesNothing(t *testing.T) {
 }
 
 func TestAbsentAtStart(t *testing.T) {
-	s := newRedis(t)
-	r := run(t, Options{URL: s.url()})
+	s := redistest.New(t)
+	r := run(t, Options{URL: s.URL()})
 	if r.Subscribe("a") {
 		t.Error("subscribed to nothing")
 	}
 	eventually(t, 2*time.Second, "logged", func() bool { return strings.Contains(r.log.String(), "redis is away: connection refused; retrying") })
-	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "redis at "+s.addr()+" does not answer: connection refused") {
+	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "redis at "+s.Addr()+" does not answer: connection refused") {
 		t.Errorf("ready: %v", err)
 	}
-	s.start()
+	s.Start()
 	r.delivers(t, s, "a", 3*time.Second)
 	r.ready(t, 3*time.Second)
 	if n := strings.Count(r.log.String(), "redis is away"); n != 1 {
@@ -215,14 +217,14 @@ func TestAbsentAtStart(t *testing.T) {
 // A receiver that does not keep up makes Redis cut the connection. What is lost
 // then is said, and delivery goes on.
 func TestOutputBufferOverflowResyncs(t *testing.T) {
-	s := startRedis(t, "--client-output-buffer-limit", "pubsub", "256kb", "0", "0")
-	r := run(t, Options{URL: s.url()})
+	s := redistest.Start(t, "--client-output-buffer-limit", "pubsub", "256kb", "0", "0")
+	r := run(t, Options{URL: s.URL()})
 	r.join(t, "a")
 	block := make(chan struct{})
 	r.calls.mu.Lock()
 	r.calls.hook = func(string) { <-block }
 	r.calls.mu.Unlock()
-	backend := client(t, s.url())
+	backend := client(t, s.URL())
 	big := `"` + strings.Repeat("x", 60<<10) + `"`
 	eventually(t, 10*time.Second, "redis cuts the subscriber", func() bool {
 		n, err := backend.Publish(context.Background(), "a", big).Result()
@@ -237,8 +239,8 @@ func TestOutputBufferOverflowResyncs(t *testing.T) {
 
 // While the receiver works, Redis' answers wait in the socket; that is no silence.
 func TestSlowReceiverIsNotTakenForSilence(t *testing.T) {
-	s := startRedis(t)
-	r := run(t, Options{URL: s.url()}, func(t *timing) {
+	s := redistest.Start(t)
+	r := run(t, Options{URL: s.URL()}, func(t *timing) {
 		t.silence, t.ping, t.tick = 300*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
 		t.probe, t.deaf = 50*time.Millisecond, 100*time.Millisecond
 	})
@@ -247,7 +249,7 @@ func TestSlowReceiverIsNotTakenForSilence(t *testing.T) {
 	r.calls.hook = func(string) { <-time.After(600 * time.Millisecond) } // the work
 	r.calls.mu.Unlock()
 	for i := range 3 {
-		say(t, client(t, s.url()), "a", strconv.Itoa(i))
+		say(t, client(t, s.URL()), "a", strconv.Itoa(i))
 	}
 	r.calls.await(t, "Deliver a 2")
 	if gaps := r.calls.with("Resync "); len(gaps) > 0 {
@@ -258,18 +260,18 @@ func TestSlowReceiverIsNotTakenForSilence(t *testing.T) {
 // After a failover PUBLISH may go to one server while the subscription stays with
 // another that answers PINGs and never hears a message.
 func TestSubscriptionOnTheWrongServer(t *testing.T) {
-	right, wrong := startRedis(t), startRedis(t)
+	right, wrong := redistest.Start(t), redistest.Start(t)
 	timing := defaultTiming
 	timing.probe, timing.ping, timing.tick = 50*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
 	timing.deaf = 300 * time.Millisecond
 	r := &rig{calls: &calls{}, log: &text{}}
-	b, err := newBroker(Options{URL: right.url(), Logger: r.log.logger()}, timing)
+	b, err := newBroker(Options{URL: right.URL(), Logger: r.log.logger()}, timing)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Broker = b
 	var astray atomic.Bool
-	send, elsewhere := b.probe.send, client(t, wrong.url())
+	send, elsewhere := b.probe.send, client(t, wrong.URL())
 	b.probe.send = func(ctx context.Context, channel string, data []byte) error {
 		if astray.Load() {
 			return elsewhere.Publish(ctx, channel, data).Err()
@@ -290,8 +292,8 @@ func TestSubscriptionOnTheWrongServer(t *testing.T) {
 
 // go-redis reconnects by itself in Receive, Subscribe and Ping. It must not.
 func TestTheLibraryCannotReconnect(t *testing.T) {
-	s := startRedis(t)
-	client, _, err := connect(s.url(), defaultTiming)
+	s := redistest.Start(t)
+	client, _, err := connect(s.URL(), defaultTiming)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +311,7 @@ func TestTheLibraryCannotReconnect(t *testing.T) {
 			t.Fatal(event, err)
 		}
 	}
-	s.do("CLIENT", "KILL", "TYPE", "pubsub")
+	s.Do("CLIENT", "KILL", "TYPE", "pubsub")
 	for range 3 {
 		if event, err := l.receive(); err == nil {
 			t.Fatalf("received %v", event)
@@ -318,7 +320,7 @@ func TestTheLibraryCannotReconnect(t *testing.T) {
 			t.Fatal("sent on a dead link")
 		}
 	}
-	if n := s.do("PUBSUB", "NUMSUB", "a").([]any)[1]; n != int64(0) {
+	if n := s.Do("PUBSUB", "NUMSUB", "a").([]any)[1]; n != int64(0) {
 		t.Errorf("%d subscribers", n)
 	}
 }

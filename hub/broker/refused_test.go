@@ -12,26 +12,27 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"aldaba/internal/redistest"
 )
 
 const minimalACL = "-@all +subscribe +unsubscribe +psubscribe +publish +ping"
 
 // allow makes a user with these rules and returns its URL.
-func (s *redisServer) allow(rules string) string {
-	s.t.Helper()
+func allow(s *redistest.Server, rules string) string {
 	args := []any{"ACL", "SETUSER", "aldaba", "reset", "on", ">p%/@:w"}
 	for rule := range strings.FieldsSeq(rules) {
 		args = append(args, rule)
 	}
-	s.do(args...)
-	return "redis://aldaba:p%25%2F%40%3Aw@" + s.addr()
+	s.Do(args...)
+	return "redis://aldaba:p%25%2F%40%3Aw@" + s.Addr()
 }
 
 func TestDocumentedACLSuffices(t *testing.T) {
 	for _, prefix := range []string{"", "app:"} {
 		t.Run("prefix "+prefix, func(t *testing.T) {
-			s := startRedis(t)
-			url := s.allow("resetchannels &" + prefix + "* " + minimalACL)
+			s := redistest.Start(t)
+			url := allow(s, "resetchannels &"+prefix+"* "+minimalACL)
 			r := run(t, Options{URL: url, Prefix: prefix}, func(t *timing) { t.linger = 50 * time.Millisecond })
 			r.join(t, "a", "b")
 			if err := r.Publish(context.Background(), "a", []byte("1")); err != nil {
@@ -47,7 +48,7 @@ func TestDocumentedACLSuffices(t *testing.T) {
 			r.join(t, "c")
 			// Redis refuses nothing but patterns narrower than the rule, which Tail
 			// then filters itself.
-			if log := s.do("ACL", "LOG").([]any); prefix == "" && len(log) > 0 {
+			if log := s.Do("ACL", "LOG").([]any); prefix == "" && len(log) > 0 {
 				t.Errorf("ACL log: %v", log)
 			}
 		})
@@ -79,8 +80,8 @@ func tails(t *testing.T, r *rig, patterns []string) {
 }
 
 func TestDeniedChannelsDoNotHurtOthers(t *testing.T) {
-	s := startRedis(t)
-	r := run(t, Options{URL: s.allow("resetchannels &user:* &aldaba:* " + minimalACL)}, func(t *timing) { t.denied = 500 * time.Millisecond })
+	s := redistest.Start(t)
+	r := run(t, Options{URL: allow(s, "resetchannels &user:* &aldaba:* "+minimalACL)}, func(t *timing) { t.denied = 500 * time.Millisecond })
 	var good []string
 	for n := range 1000 {
 		good = append(good, "user:"+strconv.Itoa(n))
@@ -102,7 +103,7 @@ func TestDeniedChannelsDoNotHurtOthers(t *testing.T) {
 	for range 3 { // asked again and again, the link stays
 		r.delivers(t, s, "user:7", time.Second)
 	}
-	s.do("ACL", "SETUSER", "aldaba", "&room:*")
+	s.Do("ACL", "SETUSER", "aldaba", "&room:*")
 	r.calls.await(t, "Subscribed room:900")
 	if n := len(r.calls.with("Resync ")); n != 0 {
 		t.Errorf("%d channels resynced", n)
@@ -110,17 +111,17 @@ func TestDeniedChannelsDoNotHurtOthers(t *testing.T) {
 }
 
 func TestDeniedProbeIsNotReady(t *testing.T) {
-	s := startRedis(t)
-	r := run(t, Options{URL: s.allow("resetchannels &user:* " + minimalACL)}, func(t *timing) { t.denied = 200 * time.Millisecond })
+	s := redistest.Start(t)
+	r := run(t, Options{URL: allow(s, "resetchannels &user:* "+minimalACL)}, func(t *timing) { t.denied = 200 * time.Millisecond })
 	r.join(t, "user:1")
 	eventually(t, 5*time.Second, "says why", func() bool { return r.Ready() != nil && strings.Contains(r.Ready().Error(), "NOPERM") })
-	s.do("ACL", "SETUSER", "aldaba", "&*")
+	s.Do("ACL", "SETUSER", "aldaba", "&*")
 	r.ready(t, 5*time.Second)
 }
 
 func TestPublishDenied(t *testing.T) {
-	s := startRedis(t)
-	r := run(t, Options{URL: s.allow("&* -@all +subscribe +ping")})
+	s := redistest.Start(t)
+	r := run(t, Options{URL: allow(s, "&* -@all +subscribe +ping")})
 	r.join(t, "a")
 	if err := r.Publish(context.Background(), "a", []byte("1")); err == nil || !strings.Contains(err.Error(), "NOPERM") {
 		t.Error(err)
@@ -132,8 +133,8 @@ func TestPublishDenied(t *testing.T) {
 }
 
 func TestWrongPassword(t *testing.T) {
-	s := startRedis(t, "--requirepass", "right")
-	r := run(t, Options{URL: "redis://:hunter2@" + s.addr()})
+	s := redistest.Start(t, "--requirepass", "right")
+	r := run(t, Options{URL: "redis://:hunter2@" + s.Addr()})
 	eventually(t, 5*time.Second, "says why", func() bool { return strings.Contains(r.log.String(), "WRONGPASS") })
 	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Error(err)
@@ -243,8 +244,8 @@ func TestErrorAnswersAreSurvived(t *testing.T) {
 		"*1\r\n:1", "*0", ":1", "HTTP/1.1 400 Bad Request", "$-1", "+OK", "*3\r\n$9\r\nsubscribe\r\n$1\r\nx\r\n:1",
 	} {
 		t.Run(strings.Fields(line)[0], func(t *testing.T) {
-			s := startRedis(t)
-			f := startFake(t, s.addr())
+			s := redistest.Start(t)
+			f := startFake(t, s.Addr())
 			f.line.Store(&line)
 			r := run(t, Options{URL: f.url})
 			r.Subscribe("a")

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"aldaba/internal/redistest"
 )
 
 func TestTail(t *testing.T) {
@@ -73,9 +75,9 @@ func TestTail(t *testing.T) {
 }
 
 func TestTailReconnects(t *testing.T) {
-	s := newRedis(t)
+	s := redistest.New(t)
 	log := &text{}
-	b, err := Open(Options{URL: s.url(), Logger: log.logger()})
+	b, err := Open(Options{URL: s.URL(), Logger: log.logger()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +88,8 @@ func TestTailReconnects(t *testing.T) {
 	go func() { done <- b.Tail(ctx, nil, func(m Message) error { got <- m; return nil }) }()
 	eventually(t, 5*time.Second, "logged", func() bool { return strings.Contains(log.String(), "redis is away") })
 	for round := range 2 {
-		s.start()
-		backend := client(t, s.url())
+		s.Start()
+		backend := client(t, s.URL())
 		mark := fmt.Sprintf(`"%d"`, round)
 		eventually(t, 3*time.Second, "tails", func() bool {
 			say(t, backend, "a", mark)
@@ -98,7 +100,7 @@ func TestTailReconnects(t *testing.T) {
 			}
 			return false
 		})
-		s.kill()
+		s.Kill()
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -108,17 +110,17 @@ func TestTailReconnects(t *testing.T) {
 
 // Redis itself says what a glob matches.
 func TestMatchGlobAgreesWithRedis(t *testing.T) {
-	s := startRedis(t)
+	s := redistest.Start(t)
 	names := []string{"a", "b", "ab", "a*b", "a]b", "a-b", `a\b`, "user:1", "user:10", "^", "[a]", "a?", "aXbXc", "-", "]"}
 	for _, n := range names {
-		s.do("SET", n, 1)
+		s.Do("SET", n, 1)
 	}
 	for _, p := range []string{
 		"*", "a", "a*", "*b", "a?b", "[ab]", "[^a]", "[a-b]", "[b-a]", `a\*b`, `\a`, `a\\b`, "a[]]b", `a[\]]b`, "user:[0-9]", "user:*",
 		"[", "[a", "[^", "[^a", "a[-x]b", "[a-]", "*a*b*", "**", "?", "??", "a*b*c", `[\^]`, "", `a\`, "[]", "[]a", "*]", `[a\-z]`, "a**",
 	} {
 		found := map[string]bool{}
-		for _, k := range s.do("KEYS", p).([]any) {
+		for _, k := range s.Do("KEYS", p).([]any) {
 			found[k.(string)] = true
 		}
 		for _, n := range names {
