@@ -26,7 +26,8 @@ type session struct {
 	change *sync.Cond // of what follows
 	frames []object
 	ended  bool
-	code   int // of the close frame; 0 without one
+	code   int             // of the close frame; 0 without one
+	took   []time.Duration // of timed messages
 
 	wmu sync.Mutex // one writer at a time
 }
@@ -142,8 +143,19 @@ func (s *session) await(what string, is func(object) bool) object {
 	return found
 }
 
-// until waits for a condition, which is looked at with s.mu held after each change.
+// until waits for a condition, which is looked at with s.mu held after each
+// change, on a session that goes on.
 func (s *session) until(what string, ok func() bool) {
+	s.t.Helper()
+	s.wait(what, func() bool {
+		if s.ended {
+			s.t.Fatalf("%s waits for %s: ended with %d, heard %v", s.user, what, s.code, last(s.frames, 20))
+		}
+		return ok()
+	})
+}
+
+func (s *session) wait(what string, ok func() bool) {
 	s.t.Helper()
 	late := false
 	timer := time.AfterFunc(patience, func() {
@@ -156,8 +168,8 @@ func (s *session) until(what string, ok func() bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for !ok() {
-		if late || s.ended {
-			s.t.Fatalf("%s waits for %s: ended %v with %d, heard %v", s.user, what, s.ended, s.code, last(s.frames, 20))
+		if late {
+			s.t.Fatalf("%s waits for %s: heard %v", s.user, what, last(s.frames, 20))
 		}
 		s.change.Wait()
 	}
@@ -166,11 +178,7 @@ func (s *session) until(what string, ok func() bool) {
 // awaitClose waits for the end and returns the code.
 func (s *session) awaitClose() int {
 	s.t.Helper()
-	eventually(s.t, s.user+" is closed", func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.ended
-	})
+	s.wait("its close", func() bool { return s.ended })
 	return s.code
 }
 
