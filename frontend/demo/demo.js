@@ -1,89 +1,41 @@
-// The demo page: one tab is one user. What arrives is only ever put on the page as text.
+// The demo page: one tab is one user.
 
 import { connect } from '/aldaba.js';
-
-const KEEP = 30; // entries that a feed holds
-const $ = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
-
-/** @type {ReturnType<typeof connect> | undefined} */
-let client;
+import { tell } from './connection.js';
+import { clear, entitle, mark, show } from './feed.js';
+import { lines } from './lines.js';
+import { $, make, say } from './page.js';
 
 /**
- * Makes an element with text and attributes.
- * @param {string} tag @param {Record<string, string>} attributes @param {...(Node | string)} children
+ * @typedef {object} User
+ * @property {string} name
+ * @property {string} display_name
+ * @property {string[]} rooms
+ * @property {string} org
+ * @property {string[]} roles
+ * @property {string[]} channels
  */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
 
-/** The words of a message of unknown shape. @param {any} data */
-function words(data) {
-  if (data === null || typeof data !== 'object' || Array.isArray(data)) {
-    return [typeof data === 'string' ? data : JSON.stringify(data)];
-  }
-  const known = ['title', 'text', 'body', 'message', 'author', 'from'].filter(
-    (key) => typeof data[key] === 'string',
-  );
-  return known.length ? known.map((key) => data[key]) : [JSON.stringify(data, null, 1)];
-}
+/**
+ * The panels, the channels that they show, and a message to try each with.
+ * @type {{id: string, of: RegExp, sample: Record<string, string>}[]}
+ */
+const PANELS = [
+  { id: 'private', of: /^user:/, sample: { title: 'Your invoice is ready' } },
+  { id: 'rooms', of: /^room:/, sample: { text: 'Anybody here?', from: 'backend' } },
+  { id: 'broadcast', of: /^broadcast$/, sample: { title: 'Maintenance at noon' } },
+  { id: 'news', of: /^org:/, sample: { title: 'We have moved' } },
+  { id: 'blog', of: /^blogpost$/, sample: { title: 'A new post', author: 'Anna' } },
+];
 
-/** @param {string} panel @param {string} label @param {string[]} lines */
-function show(panel, label, lines) {
-  const feed = $(panel).querySelector('.feed');
-  const [first, ...rest] = lines;
-  const meta = make('p', { class: 'meta' }, make('code', {}, label), ` ${new Date().toLocaleTimeString()}`);
-  feed.prepend(
-    make(
-      'article',
-      { class: 'entry' },
-      make('p', { class: 'title' }, first),
-      ...rest.map((line) => make('p', {}, line)),
-      meta,
-    ),
-  );
-  while (feed.children.length > KEEP) feed.lastElementChild.remove();
-}
+/** @type {import('/aldaba.js').Client | undefined} */
+let client;
+let port = 0;
 
-/** A line to copy. @param {string} name @param {string} line */
-function snippet(name, line) {
-  const button = make(
-    'button',
-    { type: 'button', class: 'quiet', 'aria-label': `Copy the line for ${name}` },
-    'Copy',
-  );
-  button.addEventListener('click', async () => {
-    await navigator.clipboard.writeText(line).catch(() => {});
-    button.textContent = 'Copied';
-    setTimeout(() => {
-      button.textContent = 'Copy';
-    }, 1500);
-  });
-  return make(
-    'div',
-    { class: 'snippet' },
-    make('span', {}, name),
-    make('pre', { tabindex: '0' }, line),
-    button,
-  );
-}
-
-/** @param {string} panel @param {string[]} channels @param {object} data @param {number} port */
-function describe(panel, channels, data, port) {
-  $(panel).querySelector('.channel code').textContent = channels.join('  ') || 'no channel of this user';
-  const json = JSON.stringify(data);
-  const lines = channels
-    .slice(0, 1)
-    .flatMap((channel) => [
-      snippet('redis-cli', `redis-cli -p ${port} publish ${channel} '${json}'`),
-      snippet('Python', `redis.Redis(port=${port}).publish("${channel}", json.dumps(${json}))`),
-    ]);
-  $(panel)
-    .querySelector('.snippets')
-    .replaceChildren(...lines);
-}
+/** @param {User} user */
+const isAdmin = (user) => user.roles.includes('admin');
+/** @param {User} user */
+const shortName = (user) => user.display_name.replace(/ \(.*/, '');
 
 /** @param {string} user */
 async function getToken(user) {
@@ -96,124 +48,186 @@ async function getToken(user) {
   return (await response.json()).token;
 }
 
-/** Answers a form with what a command said. @param {any} form @param {() => Promise<unknown>} command */
-function onSubmit(form, command) {
-  form.onsubmit = async (/** @type {Event} */ event) => {
+/** Shows a panel's channels, and the lines for the first of them or the one that is chosen. @param {string[]} channels */
+function describe(channels) {
+  for (const { id, of, sample } of PANELS) {
+    const own = channels.filter((channel) => of.test(channel));
+    const names = own.map((channel) => make('code', {}, channel));
+    $(id)
+      .querySelector('.channels')
+      .replaceChildren(...(own.length ? names : ['No channel of this user']));
+    if (id === 'rooms') offer(own);
+    const chosen = id === 'rooms' ? $('say-room').value : own[0];
+    $(id)
+      .querySelector('.lines')
+      .replaceChildren(...(chosen ? lines(chosen, sample, port) : []));
+  }
+}
+
+/** Lets the user speak in these rooms. @param {string[]} rooms */
+function offer(rooms) {
+  const select = $('say-room');
+  const before = select.value;
+  select.replaceChildren(...rooms.map((room) => make('option', { value: room }, room.slice('room:'.length))));
+  if (rooms.includes(before)) select.value = before;
+}
+
+/** Explains a form, and shows it only to whom it is of use. @param {string} id @param {boolean} usable @param {string} hint */
+function allow(id, usable, hint) {
+  $(id).querySelector('.fields').hidden = !usable;
+  $(id).querySelector('.hint').dataset.usual = hint;
+  answer(id);
+}
+
+/** Says in a form why it failed, or again what it is for. @param {string} id @param {Error | null} [error] */
+function answer(id, error = null) {
+  const hint = $(id).querySelector('.hint');
+  hint.textContent = error ? `Not sent: ${error.message}.` : hint.dataset.usual;
+  hint.classList.toggle('fault', error !== null);
+  if (error) say(hint.textContent);
+}
+
+/** Sends what a form says, and empties it. @param {string} id @param {() => Promise<void>} send */
+function onSend(id, send) {
+  const input = $(id).querySelector('input');
+  $(id).onsubmit = async (/** @type {Event} */ event) => {
     event.preventDefault();
-    const answer = form.querySelector('.answer');
+    const sent = input.value;
     try {
-      await command();
-      if (answer) answer.textContent = '';
-      form.querySelector('input').value = '';
+      await send();
+      answer(id);
+      if (input.value === sent) input.value = '';
     } catch (error) {
-      if (answer) answer.textContent = /** @type {Error} */ (error).message;
+      answer(id, /** @type {Error} */ (error));
     }
   };
 }
 
-/** Be a user: leave the old session, start a new one. @param {any} user @param {number} port */
-function be(user, port) {
-  client?.close();
-  for (const feed of document.querySelectorAll('.feed')) feed.replaceChildren();
-  const rooms = user.rooms.map((/** @type {string} */ room) => `room:${room}`);
-  const news = user.channels.filter((/** @type {string} */ channel) => channel.startsWith('org:'));
-  const own = `user:${user.name}`;
-  describe('private', [own], { title: 'Your invoice is ready' }, port);
-  describe('rooms', rooms, { text: 'Anybody here?', from: 'backend' }, port);
-  describe('broadcast', ['broadcast'], { title: 'Maintenance at noon' }, port);
-  describe('news', news, { title: 'We have moved' }, port);
-  describe('blog', ['blogpost'], { title: 'A new post', author: 'Anna' }, port);
-  $('private-about').textContent = `Only ${user.display_name} hears these, on every device.`;
-  $('news-about').textContent = news.length
+/** Be a user: leave the old session, start a new one. @param {User} user */
+function be(user) {
+  const last = client;
+  client = undefined;
+  last?.close();
+  clear();
+  entitle(`${shortName(user)} · Aldaba`);
+
+  const name = shortName(user);
+  const channels = new Set(user.channels);
+  const redraw = () => {
+    describe([...channels]);
+    const speaks = $('say-room').value !== '';
+    allow(
+      'say',
+      speaks,
+      speaks ? 'Whoever is in a room may also speak in it.' : `${name}’s token names no room.`,
+    );
+  };
+  redraw();
+  $('private-about').textContent = `Only ${name} hears these, on every device.`;
+  $('news-about').textContent = user.org
     ? `For everyone at ${user.org}.`
-    : 'This user belongs to no organization.';
-  $('announce').hidden = !user.roles.includes('admin');
-  $('say').hidden = rooms.length === 0;
-  $('say-room').replaceChildren(...rooms.map((/** @type {string} */ room) => make('option', {}, room)));
+    : `${name} belongs to no organization.`;
+  allow(
+    'announce',
+    isAdmin(user),
+    isAdmin(user)
+      ? 'From a page only an admin may send one.'
+      : `${name} is no admin and may not send one from here.`,
+  );
 
   const session = connect({ url: '/ws', getToken: () => getToken(user.name) });
   client = session;
-  const hear = (/** @type {string} */ channel, /** @type {string} */ panel) =>
-    session.on(channel, (/** @type {any} */ data) => show(panel, channel, words(data)));
-  hear(own, 'private');
-  for (const room of rooms) hear(room, 'rooms');
-  hear('broadcast', 'broadcast');
-  for (const channel of news) hear(channel, 'news');
-  hear('blogpost', 'blog');
   session.onState((state, info) => {
-    $('state').dataset.state = state;
-    $('state-text').textContent = {
-      connecting: 'Connecting',
-      open: 'Connected',
-      waiting: 'Waiting',
-      closed: 'Closed',
-    }[state];
-    $('state-more').textContent = info.reason ?? '';
-    $('reconnect').hidden = state !== 'waiting' && state !== 'closed';
+    if (client === session) tell(state, info);
   });
-  onSubmit($('say'), () =>
-    session.publish($('say-room').value, { text: $('say-text').value, from: user.display_name }),
-  );
-  onSubmit($('announce'), () =>
-    session.publish('broadcast', { title: $('announce-text').value, from: user.display_name }),
-  );
-  onSubmit($('knock'), async () => {
+  session.onError((error) => console.warn(error));
+  session.onMessage(({ channel, data }) => {
+    const panel = PANELS.find(({ of }) => of.test(channel));
+    if (panel) show(panel.id, channel, data);
+  });
+  session.onResync((channel) => {
+    const panel = PANELS.find(({ of }) => of.test(channel));
+    if (panel) mark(panel.id);
+  });
+  session.onJoined((channel) => {
+    if (channels.has(channel)) return;
+    channels.add(channel);
+    redraw();
+  });
+  session.onLeft((channel) => {
+    if (channels.delete(channel)) redraw();
+  });
+
+  onSend('say', () => session.publish($('say-room').value, { text: $('say-text').value, from: name }));
+  onSend('announce', () => session.publish('broadcast', { title: $('announce-text').value, from: name }));
+  $('say-room').onchange = redraw;
+  $('knock').onsubmit = async (/** @type {Event} */ event) => {
+    event.preventDefault();
     const room = `room:${$('knock-room').value}`;
-    try {
-      await session.subscribe(room);
-      hear(room, 'rooms');
-      show('ask', room, ['The door opens: joined.']);
-    } catch (error) {
-      const { code, message } = /** @type {any} */ (error);
-      show('ask', room, [`${code}: ${message}`]);
-    }
-  });
+    const words = await session.subscribe(room).then(
+      () => 'The door opens: joined.',
+      (/** @type {any} */ error) => `${error.code}: ${error.message}`,
+    );
+    if (client === session) show('ask', room, words);
+  };
 }
 
-function toggleTheme() {
-  const root = document.documentElement;
-  const dark = root.dataset.theme
-    ? root.dataset.theme === 'dark'
-    : matchMedia('(prefers-color-scheme: dark)').matches;
-  root.dataset.theme = dark ? 'light' : 'dark';
-  $('theme').setAttribute('aria-pressed', String(!dark));
-  try {
-    localStorage.setItem('aldaba-theme', root.dataset.theme);
-  } catch {
-    // Storage may be forbidden; then the choice lasts as long as the page.
-  }
+/** A card to choose a user with. @param {User} user */
+function card(user) {
+  const radio = make('input', {
+    type: 'radio',
+    name: 'user',
+    id: `user-${user.name}`,
+    value: user.name,
+    class: 'visually-hidden',
+  });
+  radio.addEventListener('change', () => {
+    location.hash = user.name;
+  });
+  const about = isAdmin(user) ? 'admin' : user.rooms.join(', ');
+  const name = shortName(user);
+  return make(
+    'label',
+    { class: 'user' },
+    radio,
+    make('span', { class: 'initial', 'aria-hidden': 'true' }, name.slice(0, 1)),
+    make('span', { class: 'who' }, make('b', {}, name), ' ', make('span', {}, about)),
+  );
 }
 
 async function start() {
-  const [users, info] = await Promise.all(
-    ['/demo/users', '/demo/info'].map(async (url) => (await fetch(url)).json()),
+  /** @type {[User[], {redis_port: number, version: string}]} */
+  const [users, info] = /** @type {any} */ (
+    await Promise.all(['/demo/users', '/demo/info'].map(async (url) => (await fetch(url)).json()))
   );
+  port = info.redis_port;
   const choose = () => {
-    const user = users.find((/** @type {any} */ one) => `#${one.name}` === location.hash) ?? users[0];
-    const radio = $(`user-${user.name}`);
-    radio.checked = true;
-    document.title = `${user.display_name} · Aldaba`;
-    be(user, info.redis_port);
-  };
-  for (const user of users) {
-    const radio = make('input', { type: 'radio', name: 'user', id: `user-${user.name}`, value: user.name });
-    radio.addEventListener('change', () => {
-      location.hash = user.name;
-    });
-    const about = user.roles.includes('admin') ? 'admin' : user.rooms.join(', ');
-    $('users').append(
-      make('label', { class: 'user' }, radio, make('b', {}, user.display_name), make('span', {}, about)),
+    const at = Math.max(
+      0,
+      users.findIndex((user) => `#${user.name}` === location.hash),
     );
-  }
-  $('footer').textContent = `Aldaba ${info.version}, Redis on port ${info.redis_port}`;
-  $('second-tab').textContent = 'The address remembers who you are: a second tab can be somebody else.';
-  $('theme').addEventListener('click', toggleTheme);
+    const other = users[(at + 1) % users.length];
+    $(`user-${users[at].name}`).checked = true;
+    $('second').href = `#${other.name}`;
+    $('second').textContent = `Open a second tab as ${shortName(other)}`;
+    be(users[at]);
+  };
+  $('users').append(...users.map(card));
+  $('footer').textContent = `Aldaba ${info.version} · Redis on port ${port}`;
   $('reconnect').addEventListener('click', () => client?.reconnect());
+  $('leave').addEventListener('click', () => {
+    if (client?.state === 'closed') client.reconnect();
+    else client?.close();
+  });
+  $('skip').addEventListener('click', (/** @type {Event} */ event) => {
+    event.preventDefault(); // the address says who one is
+    $('private').focus();
+  });
   addEventListener('hashchange', choose);
   choose();
 }
 
 start().catch((error) => {
-  $('notice').hidden = false;
-  $('notice').textContent = `The demo cannot start: ${error.message}`;
+  $('fault').hidden = false;
+  $('fault').textContent = `The demo cannot start: ${error.message}`;
 });
