@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-func readConfigFile(t *testing.T) string {
+func readConfigFile(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile("../config.yaml")
 	if err != nil {

@@ -2,16 +2,13 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 
 	"aldaba/auth"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 )
 
 // decoder fills a struct from YAML and goes on after a fault, so that all of
@@ -21,38 +18,54 @@ type decoder struct {
 	origins origins
 	anchors map[string]ast.Node
 	faults  faults
+
+	values int  // so far, each as often as it is repeated
+	depth  int  // of the value being read
+	spent  bool // there were too many of either
 }
 
 // decodeYAML fills v, a pointer to a struct or slice that holds the defaults, from text.
 func decodeYAML(file string, text []byte, v any) (origins, faults) {
 	d := &decoder{origins: newOrigins(file), anchors: make(map[string]ast.Node)}
-	tree, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		return d.origins, faults{syntaxFault(file, err)}
+	tree, wrong := parseYAML(file, text)
+	if wrong != nil {
+		return d.origins, faults{*wrong}
 	}
-	for i, doc := range tree.Docs {
-		switch {
-		case doc.Body == nil || doc.Body.Type() == ast.CommentType:
-		case i > 0:
-			d.fault("", doc.Body, "only one document per file: remove what follows `---`")
-		default:
-			d.value(doc.Body, reflect.ValueOf(v).Elem(), "")
+	documents := 0
+	for _, doc := range tree.Docs {
+		if doc.Body == nil || doc.Body.Type() == ast.CommentType || doc.Body.Type() == ast.DirectiveType {
+			continue
 		}
+		if documents++; documents > 1 {
+			d.fault("", doc.Body, "%s", secondDocument)
+			continue
+		}
+		d.value(doc.Body, reflect.ValueOf(v).Elem(), "")
 	}
 	return d.origins, d.faults
 }
 
-func syntaxFault(file string, err error) fault {
-	f := fault{origin: origin{file: file}, reason: "not YAML"}
-	if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
-		f.origin.line = syntax.Token.Position.Line
-		f.reason = "not YAML: " + syntax.Message
+// Faults beside which what was read stands.
+const (
+	secondDocument = "only one document per file: remove what follows `---`"
+	saidTwice      = "said twice"
+)
+
+// spoils reports whether f kept the value at path from being read, so that
+// there is no use in judging what stands there instead.
+func (f fault) spoils(path string) bool {
+	switch {
+	case f.origin.variable != "", f.reason == secondDocument, strings.HasPrefix(f.reason, saidTwice):
+		return false
+	case f.path == "":
+		return true
 	}
-	return f
+	rest, ok := strings.CutPrefix(path, f.path)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 func (d *decoder) fault(path string, at ast.Node, format string, args ...any) {
-	line := at.GetToken().Position.Line
+	line := firstLine(at)
 	d.faults = append(d.faults, fault{
 		origin: origin{file: d.origins.file, line: line},
 		path:   path,
@@ -60,10 +73,30 @@ func (d *decoder) fault(path string, at ast.Node, format string, args ...any) {
 	})
 }
 
+// enter looks through the anchors and aliases of node. It refuses what repeats or
+// nests without end, and from then on everything: one fault says enough.
+func (d *decoder) enter(node ast.Node, path string) (ast.Node, bool) {
+	d.values++
+	d.depth++
+	node = d.resolve(node)
+	switch {
+	case d.values <= maxValues && d.depth <= maxNesting:
+		return node, true
+	case !d.spent:
+		d.spent = true
+		d.values = maxValues
+		d.fault(path, node, "too many values, or nested too deeply: write out what aliases (`*name`) repeat")
+	}
+	return node, false
+}
+
+func (d *decoder) leave() { d.depth-- }
+
 // value fills v from node. What is null keeps its default.
 func (d *decoder) value(node ast.Node, v reflect.Value, path string) {
-	node = d.resolve(node)
-	if node.Type() == ast.NullType {
+	node, ok := d.enter(node, path)
+	defer d.leave()
+	if !ok || node.Type() == ast.NullType {
 		return
 	}
 	switch {
@@ -140,17 +173,48 @@ func (d *decoder) mapping(node ast.Node, v reflect.Value, path string) {
 		return
 	}
 	fields := fieldsOf(v)
-	for _, entry := range entries {
-		key := entry.Key.GetToken().Value
-		at := joinPath(path, key)
+	d.entries(entries, path, func(key string, entry *ast.MappingValueNode) {
+		_, at := keyOf(entry)
 		field, ok := fields[key]
 		if !ok {
-			d.fault(at, entry.Key, "unknown key%s", didYouMean(key, fields))
+			d.values++
+			d.fault(joinPath(path, shownKey(key)), at, "%s", unknownKey(key, fields))
+			return
+		}
+		path := joinPath(path, key)
+		d.origins.of[path] = origin{file: d.origins.file, line: firstLine(at)}
+		d.value(entry.Value, field, path)
+	})
+}
+
+// entries calls each for every entry, but for those whose key was there before.
+func (d *decoder) entries(entries []*ast.MappingValueNode, path string, each func(string, *ast.MappingValueNode)) {
+	lines := make(map[string]int, len(entries))
+	for _, entry := range entries {
+		if d.spent || d.values > maxValues {
+			return
+		}
+		key, at := keyOf(entry)
+		if line, twice := lines[key]; twice {
+			d.values++
+			d.fault(joinPath(path, shownKey(key)), at, "%s: the first is in line %d, remove one", saidTwice, line)
 			continue
 		}
-		d.origins.of[at] = origin{file: d.origins.file, line: entry.Key.GetToken().Position.Line}
-		d.value(entry.Value, field, at)
+		lines[key] = firstLine(at)
+		each(key, entry)
 	}
+}
+
+func unknownKey(key string, fields map[string]reflect.Value) string {
+	name, _, glued := strings.Cut(key, ":")
+	_, known := fields[name]
+	switch {
+	case glued && known:
+		return "unknown key: put a space after the colon"
+	case key == "<<":
+		return "unknown key: nothing is merged here, write the keys out"
+	}
+	return "unknown key" + didYouMean(strings.TrimSuffix(shownKey(key), "…"), fields)
 }
 
 func (d *decoder) sequence(node ast.Node, v reflect.Value, path string) {
@@ -161,6 +225,9 @@ func (d *decoder) sequence(node ast.Node, v reflect.Value, path string) {
 	}
 	v.Set(reflect.MakeSlice(v.Type(), 0, len(list.Values)))
 	for i, item := range list.Values {
+		if d.spent {
+			return
+		}
 		at := fmt.Sprintf("%s[%d]", path, i)
 		d.origins.of[at] = origin{file: d.origins.file, line: firstLine(item)}
 		v.Set(reflect.Append(v, newElement(v.Type().Elem())))
@@ -179,23 +246,25 @@ func (d *decoder) claims(node ast.Node, v reflect.Value, path string) {
 		d.fault(path, node, "must be a mapping of claims, not %s", describeNode(node))
 		return
 	}
+	v.Set(reflect.ValueOf(d.object(entries, path)))
+}
+
+func (d *decoder) object(entries []*ast.MappingValueNode, path string) map[string]any {
 	m := make(map[string]any, len(entries))
-	for _, entry := range entries {
-		key := entry.Key.GetToken().Value
-		m[key] = d.claim(entry.Value, joinPath(path, key))
-	}
-	v.Set(reflect.ValueOf(m))
+	d.entries(entries, path, func(key string, entry *ast.MappingValueNode) {
+		m[key] = d.claim(entry.Value, joinPath(path, shownKey(key)))
+	})
+	return m
 }
 
 func (d *decoder) claim(node ast.Node, path string) any {
-	node = d.resolve(node)
+	node, ok := d.enter(node, path)
+	defer d.leave()
+	if !ok {
+		return nil
+	}
 	if entries, ok := mappingEntries(node); ok {
-		m := make(map[string]any, len(entries))
-		for _, entry := range entries {
-			key := entry.Key.GetToken().Value
-			m[key] = d.claim(entry.Value, joinPath(path, key))
-		}
-		return m
+		return d.object(entries, path)
 	}
 	switch n := node.(type) {
 	case *ast.SequenceNode:

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -36,7 +37,7 @@ func configVariables(environ []string) []variable {
 			ours = append(ours, variable{name, value})
 		}
 	}
-	slices.SortFunc(ours, func(a, b variable) int {
+	slices.SortStableFunc(ours, func(a, b variable) int {
 		return slices.CompareFunc(a.parts(), b.parts(), comparePart)
 	})
 	return ours
@@ -45,8 +46,13 @@ func configVariables(environ []string) []variable {
 func comparePart(a, b string) int {
 	m, errM := strconv.Atoi(a)
 	n, errN := strconv.Atoi(b)
-	if errM == nil && errN == nil {
+	switch {
+	case errM == nil && errN == nil:
 		return cmp.Compare(m, n)
+	case errM == nil: // numbers first, or 10 < 1A < 9
+		return -1
+	case errN == nil:
+		return 1
 	}
 	return cmp.Compare(a, b)
 }
@@ -56,7 +62,10 @@ func overlay(cfg *Config, from origins, vars []variable) faults {
 	var all faults
 	for _, v := range vars {
 		at := origin{variable: v.name}
-		target, path, reason := locate(reflect.ValueOf(cfg).Elem(), strings.TrimPrefix(v.name, envPrefix), "")
+		target, path, reason := reflect.Value{}, "", unknownVariable
+		if !strings.HasSuffix(v.name, "_") {
+			target, path, reason = locate(reflect.ValueOf(cfg).Elem(), strings.TrimPrefix(v.name, envPrefix), "")
+		}
 		if reason == "" {
 			reason = setVariable(target, path, v.value, from, at)
 		}
@@ -69,21 +78,30 @@ func overlay(cfg *Config, from origins, vars []variable) faults {
 	return all
 }
 
+// adopt says where those entries of lists came from that no file has: from the
+// first variable that sets something of them.
+func (o origins) adopt() {
+	for _, path := range slices.Sorted(maps.Keys(o.of)) {
+		for i, c := range path {
+			if _, known := o.of[path[:i+1]]; c == ']' && !known {
+				o.of[path[:i+1]] = o.of[path]
+			}
+		}
+	}
+}
+
 // setVariable sets target and returns what is wrong with value, if anything.
 func setVariable(target reflect.Value, path, value string, from origins, at origin) string {
-	switch {
-	case isScalar(target.Type()):
+	if isScalar(target.Type()) {
 		if err := setText(target, value); err != nil {
 			return err.Error()
 		}
-	case target.Type() == reflect.TypeFor[[]string]():
-		target.SetZero()
-		for i, item := range splitList(value) {
-			target.Set(reflect.Append(target, reflect.ValueOf(item)))
-			from.of[fmt.Sprintf("%s[%d]", path, i)] = at
-		}
-	default:
-		return "cannot be set as a whole: name one key of it, such as ALDABA_REDIS_URL or ALDABA_AUTH_ISSUERS_0_SECRET"
+		return ""
+	}
+	target.SetZero()
+	for i, item := range splitList(value) {
+		target.Set(reflect.Append(target, reflect.ValueOf(item)))
+		from.of[fmt.Sprintf("%s[%d]", path, i)] = at
 	}
 	return ""
 }
@@ -100,9 +118,13 @@ func splitList(text string) []string {
 }
 
 // locate finds what the rest of a variable's name stands for below v, making
-// the next entry of a list if that is what it names.
+// the next entry of a list if that is what it names. Nothing is made if there is
+// a reason to refuse the variable.
 func locate(v reflect.Value, rest, path string) (target reflect.Value, at, reason string) {
 	if rest == "" {
+		if !isScalar(v.Type()) && v.Type() != reflect.TypeFor[[]string]() {
+			return v, path, notAsAWhole
+		}
 		return v, path, ""
 	}
 	switch v.Kind() {
@@ -111,16 +133,23 @@ func locate(v reflect.Value, rest, path string) (target reflect.Value, at, reaso
 	case reflect.Slice:
 		return locateElement(v, rest, path)
 	case reflect.Pointer:
-		if v.IsNil() {
-			v.Set(reflect.New(v.Type().Elem()))
+		if !v.IsNil() {
+			return locate(v.Elem(), rest, path)
 		}
-		return locate(v.Elem(), rest, path)
+		made := reflect.New(v.Type().Elem())
+		if target, at, reason = locate(made.Elem(), rest, path); reason == "" {
+			v.Set(made)
+		}
+		return target, at, reason
 	default:
 		return v, path, unknownVariable
 	}
 }
 
-const unknownVariable = "unknown variable: it must be ALDABA_ and the path of a key of config.yaml in capitals, such as ALDABA_REDIS_URL"
+const (
+	unknownVariable = "unknown variable: it must be ALDABA_ and the path of a key of config.yaml in capitals, such as ALDABA_REDIS_URL"
+	notAsAWhole     = "cannot be set as a whole: name one key of it, such as ALDABA_REDIS_URL or ALDABA_AUTH_ISSUERS_0_SECRET"
+)
 
 func locateField(v reflect.Value, rest, path string) (target reflect.Value, at, reason string) {
 	for key, field := range fieldsOf(v) {
@@ -139,13 +168,18 @@ func locateField(v reflect.Value, rest, path string) (target reflect.Value, at, 
 func locateElement(v reflect.Value, rest, path string) (target reflect.Value, at, reason string) {
 	digits, after, _ := strings.Cut(rest, "_")
 	i, err := strconv.Atoi(digits)
+	at = fmt.Sprintf("%s[%d]", path, i)
 	switch {
-	case err != nil || i < 0:
+	case err != nil || i < 0 || strconv.Itoa(i) != digits:
 		return v, path, unknownVariable
 	case i > v.Len():
 		return v, path, fmt.Sprintf("there is no entry %d: the next one is %d", i, v.Len())
-	case i == v.Len():
-		v.Set(reflect.Append(v, newElement(v.Type().Elem())))
+	case i < v.Len():
+		return locate(v.Index(i), after, at)
 	}
-	return locate(v.Index(i), after, fmt.Sprintf("%s[%d]", path, i))
+	grown := reflect.Append(v, newElement(v.Type().Elem()))
+	if target, at, reason = locate(grown.Index(i), after, at); reason == "" {
+		v.Set(grown)
+	}
+	return target, at, reason
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -24,12 +25,21 @@ func loadChecked(file string, environ []string) (*checked, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.origins.adopt()
 	c, more := check(s)
-	if err := append(all, more...).orNil(); err != nil {
+	if err := append(all, withoutSpoilt(more, all)...).orNil(); err != nil {
 		c.close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// withoutSpoilt leaves those values' faults out that follow from a fault of form,
+// such as that there are no issuers where they could not be read.
+func withoutSpoilt(values, form faults) faults {
+	return slices.DeleteFunc(values, func(f fault) bool {
+		return f.origin.variable == "" && slices.ContainsFunc(form, func(g fault) bool { return g.spoils(f.path) })
+	})
 }
 
 // check finds what is wrong with the values of s. The caller closes what it
@@ -84,27 +94,44 @@ func (v *validator) issuers(ctx context.Context) *auth.Verifier {
 		return nil
 	}
 	for i, issuer := range v.Auth.Issuers {
-		path := fmt.Sprintf("auth.issuers[%d]", i)
-		if !v.dev && strings.HasPrefix(secretOf(issuer), auth.DevSecretPrefix) {
-			v.fault(path+".secret", "is the key of a development hub: make one of your own, such as `openssl rand -hex 32` does")
+		key, secret := secretOf(issuer)
+		if !v.dev && strings.HasPrefix(secret, auth.DevSecretPrefix) {
+			v.fault(fmt.Sprintf("auth.issuers[%d].%s", i, key), "is the key of a development hub: make one of your own, such as `openssl rand -hex 32` does")
 		}
 	}
-	verifier, err := auth.NewVerifier(ctx, v.Auth.Issuers, v.Auth.Leeway)
+	leeway := max(0, v.Auth.Leeway) // less was said to be a fault already
+	verifier, err := auth.NewVerifier(ctx, v.Auth.Issuers, leeway)
 	v.faults = append(v.faults, authFaults(err, "auth.issuers", v.origins)...)
 	return verifier
 }
 
-// secretOf is an issuer's secret, wherever it is kept; empty if it has none or
-// its file cannot be read, which auth says in its own words.
-func secretOf(issuer auth.Issuer) string {
+// secretOf is an issuer's secret and the key that holds it; empty if it has none
+// or its file cannot be read, which auth says in its own words.
+func secretOf(issuer auth.Issuer) (key, secret string) {
 	if issuer.Secret != "" || issuer.SecretFile == "" {
-		return issuer.Secret
+		return "secret", issuer.Secret
 	}
-	text, err := os.ReadFile(issuer.SecretFile)
+	about, err := os.Stat(issuer.SecretFile)
+	if err != nil || !about.Mode().IsRegular() {
+		return "secret_file", "" // a pipe can be read once, and that is for auth
+	}
+	text, err := readSecretFile(issuer.SecretFile)
 	if err != nil {
-		return ""
+		return "secret_file", ""
 	}
-	return strings.TrimSpace(string(text))
+	return "secret_file", text
+}
+
+// readSecretFile returns what file holds, as far as a secret can be long.
+func readSecretFile(file string) (string, error) {
+	const longest = 64 << 10
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, longest))
+	return strings.TrimSpace(string(text)), err
 }
 
 func (v *validator) patterns() *auth.Policy {
@@ -115,9 +142,25 @@ func (v *validator) patterns() *auth.Policy {
 			channels[i].History = nil // said enough about
 		}
 	}
+	v.repeated(channels)
 	policy, err := auth.NewPolicy(channels)
 	v.faults = append(v.faults, authFaults(err, "channels", v.origins)...)
 	return policy
+}
+
+// repeated finds patterns that are there already. One name may stand under
+// several conditions, each granting something else.
+func (v *validator) repeated(channels []auth.Pattern) {
+	type grant struct{ name, condition string }
+	first := make(map[grant]int, len(channels))
+	for i, p := range channels {
+		g := grant{p.Name, p.If}
+		if j, again := first[g]; again && p.Name != "" {
+			v.fault(fmt.Sprintf("channels[%d].name", i), "is granted by channels[%d] already, under the same condition: make one of the two", j)
+			continue
+		}
+		first[g] = i
+	}
 }
 
 const publisherKeyBytes = 32
@@ -134,8 +177,8 @@ func (v *validator) publishers() {
 			v.fault(path+".name", "is taken by another publisher")
 		}
 		names[p.Name] = true
-		if reason := badPublisherKey(p); reason != "" {
-			v.fault(path+".key", "%s", reason)
+		if key, reason := badPublisherKey(p); reason != "" {
+			v.fault(path+"."+key, "%s", reason)
 		}
 		if len(p.Channels) == 0 {
 			v.fault(path+".channels", "is empty: name the patterns it may publish to, such as user:*")
@@ -148,25 +191,27 @@ func (v *validator) publishers() {
 	}
 }
 
-func badPublisherKey(p Publisher) string {
-	key := p.Key
-	switch {
-	case p.Key != "" && p.KeyFile != "":
-		return "give key or key_file, not both"
-	case p.KeyFile != "":
-		text, err := os.ReadFile(p.KeyFile)
-		if err != nil {
-			return "key_file cannot be read: " + reasonOf(err)
+// badPublisherKey says what is wrong with p's key, if anything, and where.
+func badPublisherKey(p Publisher) (key, reason string) {
+	key, secret := "key", p.Key
+	if p.KeyFile != "" {
+		key = "key_file"
+		if p.Key != "" {
+			return key, "give key or key_file, not both"
 		}
-		key = strings.TrimSpace(string(text))
+		text, err := readSecretFile(p.KeyFile)
+		if err != nil {
+			return key, "cannot be read: " + reasonOf(err)
+		}
+		secret = text
 	}
 	switch {
-	case key == "":
-		return "is missing: give key or key_file"
-	case len(key) < publisherKeyBytes:
-		return fmt.Sprintf("is too short: it takes at least %d bytes, such as `openssl rand -hex 32` makes", publisherKeyBytes)
+	case secret == "" && p.KeyFile == "":
+		return key, "is missing: give key or key_file"
+	case len(secret) < publisherKeyBytes:
+		return key, fmt.Sprintf("is too short: it takes at least %d bytes, such as `openssl rand -hex 32` makes", publisherKeyBytes)
 	}
-	return ""
+	return key, ""
 }
 
 func validPublisherPattern(pattern string) bool {

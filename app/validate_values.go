@@ -69,7 +69,7 @@ func badOrigin(o string) string {
 	case o == "null":
 		return "\"null\" is any sandboxed page: " + shape
 	case strings.Contains(o, "*"):
-		return fmt.Sprintf("%q: there are no wildcards here; name each origin", o)
+		return fmt.Sprintf("%q: there are no wildcards here; name each origin", redactUserinfo(o))
 	case err != nil || u.Scheme == "" || u.Hostname() == "" || u.Opaque != "" || u.User != nil:
 		return fmt.Sprintf("%q is not an origin: %s", redactUserinfo(o), shape)
 	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(o, "#"):
@@ -128,6 +128,12 @@ func (v *validator) redis() {
 // badRedisURL says what is wrong with text, if anything, and never repeats it:
 // it may hold a password.
 func badRedisURL(text string) string {
+	u, err := url.Parse(text)
+	if err == nil && (u.Fragment != "" || strings.Contains(u.Path+u.RawQuery, "@")) {
+		// Of a password that has a `/`, `?` or `#`, the rest would be taken, and
+		// told, for a database or an option.
+		return "cannot be parsed: percent-encode special characters of the password"
+	}
 	b, err := broker.Open(broker.Options{URL: text, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return strings.TrimLeft(strings.TrimPrefix(err.Error(), "redis url"), ": ")
