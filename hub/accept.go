@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -64,10 +65,17 @@ func (s *session) guard() {
 		return
 	}
 	s.hub.metrics.panics.Inc()
-	s.hub.log.Error("handler panicked", "session", s.id, "panic", p, "stack", string(debug.Stack()))
-	if s.socket != nil {
-		s.cut(CloseInternalError)
+	s.hub.log.Error("handler panicked", "session", s.id, "panic", panicText(p), "stack", string(debug.Stack()))
+	s.cut(CloseInternalError)
+}
+
+// panicText is what a log may say of a panic's value, which may hold anything, a
+// message or a token too.
+func panicText(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return err.Error()
 	}
+	return fmt.Sprintf("%T", p)
 }
 
 // refusal is what a request gets instead of an upgrade.
@@ -104,8 +112,9 @@ func (h *Hub) refuse(w http.ResponseWriter, no refusal) {
 }
 
 // admit turns a request into a session that holds its place in the roster, or
-// says why not. The dear checks come last, and the limits after the token: junk
-// cannot use up what belongs to others.
+// says why not. The limits come after the token, and those of one user or address
+// before that of all: neither junk nor a user at his limit can use up what belongs
+// to others.
 func (h *Hub) admit(r *http.Request, address string) (*session, *refusal) {
 	if no := checkHandshake(r); no != nil {
 		return nil, no
@@ -117,9 +126,6 @@ func (h *Hub) admit(r *http.Request, address string) (*session, *refusal) {
 	if no != nil {
 		return nil, no
 	}
-	if !h.connects.Allow() {
-		return nil, &refusal{http.StatusTooManyRequests, codeTooManyConnects, "too many connects, try again", time.Second}
-	}
 	grants := h.policy.Grants(claims)
 	if no := h.checkChannels(grants); no != nil {
 		return nil, no
@@ -129,7 +135,12 @@ func (h *Hub) admit(r *http.Request, address string) (*session, *refusal) {
 	case errors.Is(err, errRefusing):
 		return nil, &refusal{http.StatusServiceUnavailable, codeDraining, "this replica is about to stop", time.Second}
 	case err != nil:
-		return nil, &refusal{http.StatusTooManyRequests, codeTooManySessions, err.Error(), 10 * time.Second}
+		return nil, &refusal{http.StatusTooManyRequests, codeTooManySessions, err.Error(), limitWait}
+	}
+	if !h.connects.Allow() {
+		h.roster.remove(s)
+		h.roster.running.Done()
+		return nil, &refusal{http.StatusTooManyRequests, codeTooManyConnects, "too many connects, try again", time.Second}
 	}
 	return s, nil
 }

@@ -42,12 +42,11 @@ const (
 // that all sessions hear a channel's messages in one order.
 func (c *channel) deliver(f *frame) {
 	c.mu.Lock()
-	n := len(c.joined)
+	defer c.mu.Unlock()
 	for _, m := range c.joined {
 		m.session.send(f)
 	}
-	c.mu.Unlock()
-	c.metrics.deliveries.Add(float64(n))
+	c.metrics.deliveries.Add(float64(len(c.joined)))
 }
 
 // enter makes m a member: at once where the broker's subscription is alive,

@@ -58,6 +58,7 @@ func validID(id json.RawMessage) bool {
 // received obeys one text frame, on the session's goroutine.
 func (s *session) received(frame []byte) {
 	defer s.guard()
+	s.conn.unfinished = 0
 	if s.isEnded() {
 		return
 	}
@@ -130,17 +131,28 @@ func (s *session) withinRate() bool {
 	return s.denyFor(nil, codeRateLimited, "too many frames a second", wait)
 }
 
-// limitPings counts pings (RFC 6455, section 5.5.2) among the frames: a peer that
-// floods gets no pongs for it.
+// limitPings counts pings and pongs (RFC 6455, section 5.5) among the frames.
 func (s *session) limitPings(c *websocket.Conn) {
 	pong := c.PingHandler()
 	c.SetPingHandler(func(payload string) error {
-		if !s.frames.Allow() {
+		if !s.receivedControl(payload) {
 			return nil
 		}
 		return pong(payload)
 	})
 }
+
+// receivedControl counts a control frame, and reports whether it is within the
+// rate. It runs on the session's goroutine.
+func (s *session) receivedControl(payload string) bool {
+	if s.isEnded() || !s.withinRate() {
+		return false
+	}
+	s.conn.unfinished = max(0, s.conn.unfinished-int64(len(payload))-controlHeader)
+	return true
+}
+
+const tooManyChannels = "the session has joined as many channels as it may"
 
 const noReceive = "no grant to receive on this channel"
 
@@ -155,7 +167,7 @@ func (s *session) subscribe(c command) bool {
 	case m != nil:
 		m.channel.repeat(m, c.ID)
 	case n >= s.hub.limits.ChannelsPerSession:
-		return s.deny(c.ID, codeTooManyChannels, "the session has joined as many channels as it may")
+		return s.denyFor(c.ID, codeTooManyChannels, tooManyChannels, limitWait)
 	default:
 		s.join(&membership{session: s, request: c.ID}, grant)
 	}

@@ -27,7 +27,31 @@ type conn struct {
 	session *session
 	// upgraded says that the handshake's answer is out and frames follow.
 	upgraded atomic.Bool
+	// unfinished counts the bytes read since the last text frame was complete, but
+	// for control frames. Only the session's goroutine sees it.
+	unfinished int64
 }
+
+// controlHeader is what a control frame of a client has besides its payload
+// (RFC 6455, section 5.2).
+const controlHeader = 6
+
+// Read counts, since gorilla bounds the bytes of a message only: a peer could send
+// fragments that hold nothing for ever.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.upgraded.Load() {
+		return n, err
+	}
+	c.unfinished += int64(n)
+	if c.unfinished > 2*(c.session.hub.limits.Message+frameEnvelope) {
+		c.session.cut(CloseOverLimit)
+		return 0, errFragments
+	}
+	return n, err
+}
+
+var errFragments = errors.New("fragments that come to nothing")
 
 // Write queues p, one control frame, and writes it unless the socket is full.
 // Before the upgrade it passes the handshake's answer straight through.
@@ -63,9 +87,10 @@ const (
 	lingerBytes = 1 << 20
 )
 
-// Close ends the connection in order: no more is written, what the peer was still
-// sending is read and dropped.
+// Close ends the connection in order: what waits is written if the socket takes it,
+// then no more, and what the peer was still sending is read and dropped.
 func (c *conn) Close() error {
+	c.session.flushLast()
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil &&
 		c.SetReadDeadline(time.Now().Add(lingerWait)) == nil {
 		// An error is the peer's end, or the deadline: either way the time to close.
@@ -133,6 +158,7 @@ func (h *Hub) newMelody() *melody.Melody {
 		},
 	}
 	m.HandleConnect(func(ms *melody.Session) { sessionOf(ms).connected(ms) })
+	m.HandlePong(func(ms *melody.Session) { sessionOf(ms).receivedControl("") })
 	m.HandleMessage(func(ms *melody.Session, frame []byte) { sessionOf(ms).received(frame) })
 	m.HandleMessageBinary(func(ms *melody.Session, _ []byte) { sessionOf(ms).cut(CloseUnsupportedData) })
 	return m

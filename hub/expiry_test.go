@@ -77,7 +77,7 @@ func (w *world) session(user string) *session {
 	w.t.Helper()
 	w.hub.roster.mu.Lock()
 	defer w.hub.roster.mu.Unlock()
-	for s := range w.hub.roster.sessions {
+	for s := range w.hub.roster.sessions.entries {
 		if s.user == user {
 			return s
 		}

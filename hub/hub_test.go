@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -87,6 +88,8 @@ type world struct {
 	broker *memoryBroker
 	server *httptest.Server
 	logs   *lockedBuffer
+
+	secrets []string // parts of the tokens that were made
 }
 
 type lockedBuffer struct {
@@ -143,9 +146,22 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 			t.Errorf("close: %v", err)
 		}
 		w.server.Close()
-		w.eventually("nothing is left in the index", func() bool { return w.hub.index.count() == 0 && w.hub.Sessions() == 0 })
+		w.eventually("nothing is left", w.isEmpty)
+		for _, secret := range w.secrets {
+			if strings.Contains(w.logs.String(), secret) {
+				t.Errorf("part of a token is in the log: %s", w.logs)
+			}
+		}
 	})
 	return w
+}
+
+func (w *world) isEmpty() bool {
+	r := w.hub.roster
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return w.hub.index.count() == 0 && w.hub.melody.Len() == 0 &&
+		len(r.sessions.entries) == 0 && len(r.users.entries) == 0 && len(r.addresses.entries) == 0
 }
 
 func (w *world) eventually(what string, condition func() bool) {
@@ -167,6 +183,9 @@ func (w *world) token(user string, c claims) string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if parts := strings.Split(token, "."); len(w.secrets) < 1000 {
+		w.secrets = append(w.secrets, parts[1:]...)
+	}
 	return token
 }
 
@@ -177,7 +196,7 @@ type client struct {
 	*websocket.Conn
 	t      testing.TB
 	frames chan map[string]any
-	raw    chan string
+	texts  chan string
 	closed chan *websocket.CloseError
 }
 
@@ -202,7 +221,7 @@ func (w *world) connect(token string) *client {
 }
 
 func (w *world) read(conn *websocket.Conn) *client {
-	c := &client{Conn: conn, t: w.t, frames: make(chan map[string]any, 1<<16), raw: make(chan string, 1<<16), closed: make(chan *websocket.CloseError, 1)}
+	c := &client{Conn: conn, t: w.t, frames: make(chan map[string]any, 1<<16), texts: make(chan string, 1<<16), closed: make(chan *websocket.CloseError, 1)}
 	var done sync.WaitGroup
 	done.Go(func() {
 		for {
@@ -217,7 +236,7 @@ func (w *world) read(conn *websocket.Conn) *client {
 			if err := json.Unmarshal(b, &f); err != nil {
 				w.t.Errorf("not JSON: %q", b)
 			}
-			c.raw <- string(b)
+			c.texts <- string(b)
 			c.frames <- f
 		}
 	})
@@ -277,6 +296,12 @@ func (c *client) ask(frame, kind string) map[string]any {
 	return c.expect(kind)
 }
 
+// raw sends bytes as they are. The hub may close before it has read all.
+func (c *client) raw(bytes string) *client {
+	_, _ = io.WriteString(c.NetConn(), bytes)
+	return c
+}
+
 func (c *client) expectClose(code int) {
 	c.t.Helper()
 	select {
@@ -318,14 +343,14 @@ func TestMessageReachesExactlyTheGranted(t *testing.T) {
 func TestDataIsPassedOnByteForByte(t *testing.T) {
 	w := newWorld(t)
 	ann := w.login("ann", nil)
-	<-ann.raw
+	<-ann.texts
 	for _, data := range []string{
 		`{"b":1,"a":2}`, ` { "x" : 1.0e2 } `, "[\n1]", `"\u00e9é<>&"`, `12345678901234567890`, `null`,
 		`"` + strings.Repeat("x", 200) + `"`, `"` + strings.Repeat("y", 70_000) + `"`,
 	} {
 		w.hub.Deliver("user:ann", []byte(data))
 		ann.expect("message")
-		if got, want := <-ann.raw, `{"type":"message","channel":"user:ann","data":`+data+`}`; got != want {
+		if got, want := <-ann.texts, `{"type":"message","channel":"user:ann","data":`+data+`}`; got != want {
 			t.Errorf("got %.100q, want %.100q", got, want)
 		}
 	}
@@ -396,13 +421,13 @@ func TestForbiddenIsTheSameWhetherOrNotTheChannelExists(t *testing.T) {
 		}
 		c.ask(`{"type":"subscribe","id":1,"channel":`+string(name)+`}`, "error")
 		if first == "" {
-			for len(c.raw) > 1 {
-				<-c.raw
+			for len(c.texts) > 1 {
+				<-c.texts
 			}
-			first = <-c.raw
+			first = <-c.texts
 			continue
 		}
-		if got := <-c.raw; got != first || !strings.Contains(got, `"forbidden"`) {
+		if got := <-c.texts; got != first || !strings.Contains(got, `"forbidden"`) {
 			t.Errorf("%.40q: %s, want %s", channel, got, first)
 		}
 	}

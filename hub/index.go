@@ -16,28 +16,28 @@ type index struct {
 	metrics *metrics
 
 	mu       sync.RWMutex
-	channels map[string]*channel
+	channels table[string, *channel]
 }
 
 func newIndex(b Broker, m *metrics) *index {
-	return &index{broker: b, metrics: m, channels: make(map[string]*channel)}
+	return &index{broker: b, metrics: m, channels: newTable[string, *channel]()}
 }
 
 // lookup returns the channel called name, or nil if nobody here holds it.
 func (x *index) lookup(name string) *channel {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return x.channels[name]
+	return x.channels.get(name)
 }
 
 // hold returns the channel of a grant, for a membership that release ends.
 func (x *index) hold(g auth.Grant) *channel {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	ch := x.channels[g.Channel]
+	ch := x.channels.get(g.Channel)
 	if ch == nil {
 		ch = &channel{name: g.Channel, metrics: x.metrics.ofPattern(g.Pattern)}
-		x.channels[g.Channel] = ch
+		x.channels.set(g.Channel, ch)
 	}
 	ch.holders++
 	return ch
@@ -52,7 +52,7 @@ func (x *index) release(ch *channel) {
 	if ch.holders > 0 {
 		return
 	}
-	delete(x.channels, ch.name)
+	x.channels.remove(ch.name)
 	x.broker.Unsubscribe(ch.name)
 }
 
@@ -60,5 +60,5 @@ func (x *index) release(ch *channel) {
 func (x *index) count() int {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	return len(x.channels)
+	return len(x.channels.entries)
 }

@@ -68,6 +68,8 @@ const (
 	stallWait = 10 * time.Second
 	// closeWait is how long a peer may take to answer a close frame.
 	closeWait = 5 * time.Second
+	// limitWait is after how long something beyond a limit may be tried again.
+	limitWait = 10 * time.Second
 	// expiryNotice is how long before its token's end a session is told.
 	expiryNotice = time.Minute
 )

@@ -9,15 +9,21 @@ import (
 // join makes m the session's membership of g's channel.
 func (s *session) join(m *membership, g auth.Grant) {
 	m.channel = s.hub.index.hold(g)
-	s.mu.Lock()
-	if s.ended {
-		s.mu.Unlock()
+	if !s.keep(m) {
 		s.hub.index.release(m.channel)
 		return
 	}
-	s.memberships = append(s.memberships, m)
-	s.mu.Unlock()
 	m.channel.enter(m, s.hub.broker)
+}
+
+// keep makes m one of the session's, unless this has ended.
+func (s *session) keep(m *membership) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.memberships = append(s.memberships, m)
+	}
+	return !s.ended
 }
 
 // admitted tells the session that m's channel is joined. m.channel.mu is held:
@@ -48,13 +54,13 @@ func (s *session) leave(m *membership) bool {
 	if was == memberLeft {
 		return false
 	}
+	defer s.hub.index.release(m.channel)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.memberships = slices.DeleteFunc(s.memberships, func(o *membership) bool { return o == m })
 	if m.atConnect && was != memberJoined {
 		s.awaitOneLess()
 	}
-	s.mu.Unlock()
-	s.hub.index.release(m.channel)
 	return true
 }
 
@@ -72,14 +78,25 @@ func (s *session) revoke(m *membership) bool {
 
 // leaveAll ends every membership of an ended session.
 func (s *session) leaveAll() {
+	for _, m := range s.takeMemberships() {
+		s.leaveOne(m)
+	}
+}
+
+func (s *session) takeMemberships() []*membership {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	all := s.memberships
 	s.memberships = nil
-	s.mu.Unlock()
-	for _, m := range all {
-		if m.channel.leave(m) != memberLeft {
-			s.hub.index.release(m.channel)
-		}
+	return all
+}
+
+// leaveOne ends m of an ended session. A panic in the broker costs this channel's
+// subscription at most, not the other channels'.
+func (s *session) leaveOne(m *membership) {
+	defer s.guard()
+	if m.channel.leave(m) != memberLeft {
+		s.hub.index.release(m.channel)
 	}
 }
 

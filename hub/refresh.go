@@ -26,6 +26,9 @@ func (s *session) refresh(c command) bool {
 	if no := s.hub.checkChannels(grants); no != nil {
 		return s.deny(c.ID, no.code, no.message)
 	}
+	if s.wouldHave(grants) > s.hub.limits.ChannelsPerSession {
+		return s.denyFor(c.ID, codeTooManyChannels, tooManyChannels, limitWait)
+	}
 	before, err := s.renew(claims, grants)
 	if err != nil {
 		return false // cut meanwhile, there is nobody to answer
@@ -34,6 +37,22 @@ func (s *session) refresh(c command) bool {
 	s.answer(answer{Type: "refreshed", ID: c.ID, ExpiresAt: claims.ExpiresAt.Unix()})
 	s.joinGained(before, grants)
 	return true
+}
+
+// wouldHave counts the channels that the session would have joined with grants.
+func (s *session) wouldHave(grants *auth.Grants) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make(map[string]bool)
+	for _, m := range s.memberships {
+		if grants.Allows(m.channel.name, auth.Receive) {
+			all[m.channel.name] = true
+		}
+	}
+	for _, g := range gained(s.grants, grants) {
+		all[g.Channel] = true
+	}
+	return len(all)
 }
 
 var errEnded = errors.New("session has ended")
@@ -73,13 +92,23 @@ func (s *session) leaveLost(grants *auth.Grants) {
 // joinGained joins what is joined at connect now and was not before: a channel
 // that the client has left by itself stays left.
 func (s *session) joinGained(before, now *auth.Grants) {
+	for _, g := range gained(before, now) {
+		if s.membership(g.Channel) == nil {
+			s.join(&membership{session: s}, g)
+		}
+	}
+}
+
+// gained are the grants that join at connect now and did not before.
+func gained(before, now *auth.Grants) (all []auth.Grant) {
 	old := make(map[string]bool)
 	for _, g := range before.Auto() {
 		old[g.Channel] = true
 	}
 	for _, g := range now.Auto() {
-		if !old[g.Channel] && s.membership(g.Channel) == nil {
-			s.join(&membership{session: s}, g)
+		if !old[g.Channel] {
+			all = append(all, g)
 		}
 	}
+	return all
 }

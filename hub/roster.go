@@ -19,18 +19,18 @@ type roster struct {
 
 	mu        sync.Mutex
 	refusing  bool
-	sessions  map[*session]struct{}
-	users     map[string]int
-	addresses map[string]int
+	sessions  table[*session, struct{}]
+	users     table[string, int]
+	addresses table[string, int]
 }
 
 func newRoster(l Limits) *roster {
 	return &roster{
 		perUser:    l.SessionsPerUser,
 		perAddress: l.SessionsPerAddress,
-		sessions:   make(map[*session]struct{}),
-		users:      make(map[string]int),
-		addresses:  make(map[string]int),
+		sessions:   newTable[*session, struct{}](),
+		users:      newTable[string, int](),
+		addresses:  newTable[string, int](),
 	}
 }
 
@@ -48,14 +48,14 @@ func (r *roster) add(s *session) error {
 	switch {
 	case r.refusing:
 		return errRefusing
-	case r.users[s.user] >= r.perUser:
+	case r.users.get(s.user) >= r.perUser:
 		return errUserSessions
-	case r.addresses[s.address] >= r.perAddress:
+	case r.addresses.get(s.address) >= r.perAddress:
 		return errAddressSessions
 	}
-	r.sessions[s] = struct{}{}
-	r.users[s.user]++
-	r.addresses[s.address]++
+	r.sessions.set(s, struct{}{})
+	r.users.set(s.user, r.users.get(s.user)+1)
+	r.addresses.set(s.address, r.addresses.get(s.address)+1)
 	r.running.Add(1)
 	return nil
 }
@@ -63,18 +63,19 @@ func (r *roster) add(s *session) error {
 func (r *roster) remove(s *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.sessions[s]; !ok {
+	if _, ok := r.sessions.entries[s]; !ok {
 		return
 	}
-	delete(r.sessions, s)
-	less(r.users, s.user)
-	less(r.addresses, s.address)
+	r.sessions.remove(s)
+	less(&r.users, s.user)
+	less(&r.addresses, s.address)
 }
 
-func less(counts map[string]int, key string) {
-	counts[key]--
-	if counts[key] == 0 {
-		delete(counts, key)
+func less(counts *table[string, int], key string) {
+	if n := counts.get(key) - 1; n > 0 {
+		counts.set(key, n)
+	} else {
+		counts.remove(key)
 	}
 }
 
@@ -83,13 +84,13 @@ func (r *roster) refuse() []*session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refusing = true
-	return slices.Collect(maps.Keys(r.sessions))
+	return slices.Collect(maps.Keys(r.sessions.entries))
 }
 
 func (r *roster) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.sessions)
+	return len(r.sessions.entries)
 }
 
 // limitAddress is what an address counts by: itself, or for IPv6 its /64, which

@@ -86,20 +86,26 @@ func (s *session) begin(u *upgrade) {
 	}
 	s.hub.metrics.connects.Inc()
 	auto := s.grants.Auto()
+	s.await(len(auto))
+	for _, g := range auto {
+		s.join(&membership{session: s, atConnect: true}, g)
+	}
+}
+
+// await starts the timer, and welcomes the session at once if there is no channel
+// to wait for.
+func (s *session) await(channels int) {
 	s.mu.Lock()
-	s.awaited = len(auto)
+	defer s.mu.Unlock()
+	s.awaited = channels
 	s.until = time.Now().Add(joinWait)
 	s.timer = time.AfterFunc(time.Until(s.nextEvent()), s.tick)
 	switch {
 	case s.ended: // during the upgrade
 		s.closeSoon()
-	case s.awaited == 0:
+	case channels == 0:
 		s.welcome()
 		s.timer.Reset(time.Until(s.nextEvent()))
-	}
-	s.mu.Unlock()
-	for _, g := range auto {
-		s.join(&membership{session: s, atConnect: true}, g)
 	}
 }
 
@@ -134,11 +140,19 @@ func (s *session) send(f *frame) {
 	}
 	if !s.out.fits(f, s.hub.limits.Queue) {
 		s.end(CloseSlow)
-		s.hub.roster.running.Go(s.leaveAll) // the caller may hold a channel's lock
+		s.run(s.leaveAll) // the caller may hold a channel's lock
 		return
 	}
 	s.out.push(f)
 	s.wake()
+}
+
+// run starts a goroutine of the session's.
+func (s *session) run(f func()) {
+	s.hub.roster.running.Go(func() {
+		defer s.guard()
+		f()
+	})
 }
 
 func (s *session) answer(a answer) { s.send(answerFrame(a)) }
@@ -156,20 +170,18 @@ func (s *session) wake() {
 // socket is not full: after a close frame the connection is closed.
 func (s *session) control(p []byte) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	f := &frame{bytes: slices.Clone(p)}
 	if s.ended || !s.out.fits(f, s.hub.limits.Queue) {
-		s.mu.Unlock()
 		return nil
 	}
 	s.out.push(f)
-	var err error
-	if s.out.state != outboxWaiting {
-		a := attempts.Get().(*attempt)
-		err = s.write(a)
-		attempts.Put(a)
+	if s.out.state == outboxWaiting {
+		return nil
 	}
-	s.mu.Unlock()
-	return err
+	a := attempts.Get().(*attempt)
+	defer attempts.Put(a)
+	return s.write(a)
 }
 
 // end takes back the messages that wait and closes in order. Answers go out
@@ -210,34 +222,57 @@ func (s *session) makeRoom() {
 
 // cut ends the session with code. The first cut counts.
 func (s *session) cut(code int) {
+	if s.endOnce(code) {
+		s.leaveAll()
+	}
+}
+
+func (s *session) endOnce(code int) bool {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.ended {
-		s.mu.Unlock()
-		return
+		return false
 	}
 	s.end(code)
-	s.mu.Unlock()
-	s.leaveAll()
+	return true
 }
 
 // hangUp closes the socket at once; the read pump ends with it. A session that
 // has not begun has none yet. s.mu is not held.
 func (s *session) hangUp() {
-	s.mu.Lock()
-	begun := s.timer != nil
-	s.mu.Unlock()
-	if begun {
+	if s.hasBegun() {
 		_ = s.socket.Close()
 	}
+}
+
+func (s *session) hasBegun() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.timer != nil
 }
 
 // finish leaves nothing of the session behind. It is called when its goroutine
 // ends, however it ended, and is idempotent.
 func (s *session) finish() {
-	s.mu.Lock()
-	if s.gone {
-		s.mu.Unlock()
+	if !s.vanish() {
 		return
+	}
+	// The roster comes first: whatever leaving the channels does, the session's
+	// place is free.
+	s.hub.roster.remove(s)
+	if s.socket != nil {
+		_ = s.socket.Close()
+	}
+	defer s.guard()
+	s.leaveAll()
+}
+
+// vanish lets go of what a session holds by itself, once.
+func (s *session) vanish() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return false
 	}
 	s.gone = true
 	s.ended = true
@@ -246,38 +281,44 @@ func (s *session) finish() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
-	s.mu.Unlock()
-	s.leaveAll()
-	s.hub.roster.remove(s)
-	if s.socket != nil {
-		_ = s.socket.Close()
-	}
+	return true
 }
 
 // tick is what the session's timer does.
 func (s *session) tick() {
+	defer s.guard()
 	now := time.Now()
+	if code := s.overdue(now); code != 0 {
+		s.cut(code)
+		return
+	}
 	s.mu.Lock()
-	code := 0
+	defer s.mu.Unlock()
 	switch {
 	case s.gone:
-	case s.ended && now.Before(s.until): // it has ended while this tick was on its way
-		s.timer.Reset(time.Until(s.until))
-	case s.ended:
-		s.mu.Unlock()
-		s.hangUp()
-		return
-	case !now.Before(s.expires):
-		code = CloseExpired
-	case !s.welcomed && !now.Before(s.until):
-		code = CloseBrokerLost
-	default:
+	case !s.ended:
 		s.notice(now)
 		s.timer.Reset(time.Until(s.nextEvent()))
+	case now.Before(s.until): // it has ended while this tick was on its way
+		s.timer.Reset(time.Until(s.until))
+	default:
+		_ = s.socket.Close()
 	}
-	s.mu.Unlock()
-	if code != 0 {
-		s.cut(code)
+}
+
+// overdue returns the code with which the session is to be cut at now, or 0.
+func (s *session) overdue(now time.Time) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return 0
+	case !now.Before(s.expires):
+		return CloseExpired
+	case !s.welcomed && !now.Before(s.until):
+		return CloseBrokerLost
+	default:
+		return 0
 	}
 }
 

@@ -112,9 +112,9 @@ func (s *session) write(a *attempt) error {
 	}
 	s.out.state = outboxWaiting
 	if s.raw == nil {
-		s.hub.roster.running.Go(s.writeBlocking)
+		s.run(s.writeBlocking)
 	} else {
-		s.hub.roster.running.Go(s.writeWaiting)
+		s.run(s.writeWaiting)
 	}
 	return nil
 }
@@ -174,15 +174,10 @@ func (s *session) writeRoom(fd uintptr, scratch []byte) error {
 func (s *session) writeBlocking() {
 	scratch := make([]byte, 0, writeSize)
 	for {
-		s.mu.Lock()
-		if !s.writable() {
-			s.out.state = outboxIdle
-			s.mu.Unlock()
+		b := s.takeBatch(scratch)
+		if len(b) == 0 {
 			return
 		}
-		b := s.out.batch(scratch)
-		s.out.wrote(len(b))
-		s.mu.Unlock()
 		err := s.socket.SetWriteDeadline(time.Now().Add(stallWait))
 		if err == nil {
 			_, err = s.socket.Write(b)
@@ -193,6 +188,31 @@ func (s *session) writeBlocking() {
 			return
 		}
 	}
+}
+
+// flushLast writes what waits, before the connection closes.
+func (s *session) flushLast() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.state == outboxWaiting || !s.writable() {
+		return
+	}
+	a := attempts.Get().(*attempt)
+	defer attempts.Put(a)
+	_ = s.write(a) // the connection is closed in any case
+}
+
+// takeBatch takes the next bytes to write, or none.
+func (s *session) takeBatch(scratch []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.writable() {
+		s.out.state = outboxIdle
+		return nil
+	}
+	b := s.out.batch(scratch)
+	s.out.wrote(len(b))
+	return b
 }
 
 // flusher writes for the sessions on its list, in the order in which they came.
@@ -245,13 +265,17 @@ func (f *flusher) run(stop <-chan struct{}) {
 
 // flushTurn is one session's turn with a flusher.
 func (s *session) flushTurn(a *attempt) {
-	s.mu.Lock()
-	var err error
-	if s.out.state == outboxListed {
-		err = s.write(a)
-	}
-	s.mu.Unlock()
-	if err != nil {
+	defer s.guard()
+	if s.writeListed(a) != nil {
 		s.hangUp()
 	}
+}
+
+func (s *session) writeListed(a *attempt) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.state != outboxListed {
+		return nil
+	}
+	return s.write(a)
 }
