@@ -123,7 +123,7 @@ func awaitJoined(t *testing.T, all []listener, h *heard) {
 func publishEverywhere(t *testing.T, redis *redistest.Server) (said []string) {
 	t.Helper()
 	for i, channel := range append(slices.Clone(everyChannel), "broadcast") {
-		out, err := exec.Command("redis-cli", "-p", strconv.Itoa(redis.Port), "publish", channel, strconv.Itoa(i)).CombinedOutput() //nolint:gosec,noctx // our own arguments
+		out, err := exec.Command("redis-cli", "-p", strconv.Itoa(redis.Port), "publish", channel, strconv.Itoa(i)).CombinedOutput() // our own arguments
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -208,7 +208,7 @@ func listenInScript(t *testing.T, all []listener, h *heard, args ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("node", append([]string{"testdata/listen.js"}, args...)...) //nolint:gosec,noctx // our own arguments; it ends with its input
+	cmd := exec.Command("node", append([]string{"testdata/listen.js"}, args...)...) // our own arguments; it ends with its input
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	in, err := cmd.StdinPipe()

@@ -59,7 +59,7 @@ var (
 func build(name string, flags ...string) (string, error) {
 	path := filepath.Join(binaries, name)
 	args := append(append([]string{"build", "-o", path}, flags...), "aldaba/app")
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil { //nolint:gosec,noctx // our own arguments
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil { // our own arguments
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil

@@ -201,7 +201,7 @@ func TestRedisOutages(t *testing.T) {
 	}{
 		{"killed and restarted empty", func(s *redistest.Server) time.Time {
 			s.Kill()
-			time.Sleep(7 * time.Second) //nolint:forbidigo // how long it is away
+			time.Sleep(7 * time.Second) // how long it is away
 			s.Start()
 			return time.Now()
 		}},
@@ -216,7 +216,7 @@ func TestRedisOutages(t *testing.T) {
 		}},
 		{"frozen for ten seconds", func(s *redistest.Server) time.Time {
 			s.Signal(syscall.SIGSTOP)
-			time.Sleep(10 * time.Second) //nolint:forbidigo // how long it is frozen
+			time.Sleep(10 * time.Second) // how long it is frozen
 			s.Signal(syscall.SIGCONT)
 			return time.Now()
 		}},

@@ -416,12 +416,12 @@ func TestEverySessionReceivesExactlyWhatItsGrantsAllowed(t *testing.T) {
 	t.Cleanup(func() { _ = r.redis.Close() })
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it is to be repeatable
+	rnd := rand.New(rand.NewPCG(seed, 0))
 
 	actors := make([]*actor, runSessions)
 	acts := make([][]int, runSessions)
 	for i := range actors {
-		actors[i] = &actor{life: &life{run: r}, rnd: rand.New(rand.NewPCG(seed, uint64(i+1)))} //nolint:gosec // it is to be repeatable
+		actors[i] = &actor{life: &life{run: r}, rnd: rand.New(rand.NewPCG(seed, uint64(i+1)))}
 		actors[i].enter("u"+strconv.Itoa(i%runUsers), anyClaims(rnd))
 		for range runActs {
 			acts[i] = append(acts[i], rnd.IntN(runMessages))

@@ -89,7 +89,7 @@ func start(t testing.TB, program binary, redis *redistest.Server, extra object) 
 		t.Fatal(err)
 	}
 	r := &replica{t: t, exited: make(chan struct{}), serving: make(chan struct{})}
-	r.cmd = exec.Command(path, "serve", "--config", file) //nolint:gosec,noctx // stop ends it
+	r.cmd = exec.Command(path, "serve", "--config", file) // stop ends it
 	stderr, err := r.cmd.StderrPipe()
 	if err == nil {
 		err = r.cmd.Start()
@@ -167,7 +167,7 @@ func (r *replica) stop() {
 // status asks for a path of host and returns the status, or 0 without an answer.
 func (r *replica) status(host, path string) int {
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Get("http://" + host + path) //nolint:noctx // the client has a time-out
+	answer, err := client.Get("http://" + host + path) // the client has a time-out
 	if err != nil {
 		return 0
 	}
@@ -181,7 +181,7 @@ func (r *replica) ready() bool { return r.status(r.public, "/readyz") == http.St
 func (r *replica) metric(name string) float64 {
 	r.t.Helper()
 	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Get("http://" + r.admin + "/metrics") //nolint:noctx // the client has a time-out
+	answer, err := client.Get("http://" + r.admin + "/metrics") // the client has a time-out
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -83,10 +83,9 @@ func (s *session) read() {
 	for {
 		_, text, err := s.conn.ReadMessage()
 		if err != nil {
-			var closed *websocket.CloseError
 			s.mu.Lock()
 			s.ended = true
-			if errors.As(err, &closed) {
+			if closed, ok := errors.AsType[*websocket.CloseError](err); ok {
 				s.code = closed.Code
 			}
 			s.change.Broadcast()
@@ -180,19 +179,6 @@ func (s *session) awaitClose() int {
 	s.t.Helper()
 	s.wait("its close", func() bool { return s.ended })
 	return s.code
-}
-
-// messages are "channel data" of what was heard, in order.
-func (s *session) messages() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []string
-	for _, f := range s.frames {
-		if f["type"] == "message" {
-			all = append(all, fmt.Sprint(f["channel"], " ", f["data"]))
-		}
-	}
-	return all
 }
 
 func (s *session) close() { _ = s.conn.Close() }

@@ -176,11 +176,10 @@ func closeCode(conn *websocket.Conn) int {
 	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	for {
 		_, _, err := conn.NextReader()
-		var closed *websocket.CloseError
-		switch {
-		case errors.As(err, &closed):
+		if closed, ok := errors.AsType[*websocket.CloseError](err); ok {
 			return closed.Code
-		case err != nil:
+		}
+		if err != nil {
 			return 0
 		}
 	}
