@@ -249,13 +249,23 @@ func TestTokensAreNotLogged(t *testing.T) {
 	if err := conn.Close(); err != nil {
 		t.Error(err)
 	}
-	r.dial("/ws", bearer(token+"x"))
-	r.dial("/ws?token="+token, nil)
-	r.dial("/ws", http.Header{"Cookie": {"session=" + token}})
-	r.get(r.public, "/nowhere?access_token="+token)
+	for name, status := range map[string]func() int{
+		"in a header, forged": func() int { _, status := r.dial("/ws", bearer(token+"x")); return status },
+		"in the query":        func() int { _, status := r.dial("/ws?token="+token, nil); return status },
+		"in a cookie":         func() int { _, status := r.dial("/ws", http.Header{"Cookie": {"session=" + token}}); return status },
+	} {
+		if got := status(); got != http.StatusUnauthorized {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+	for _, path := range []string{"/ws/" + token, "/nowhere?access_token=" + token} {
+		if got := r.get(r.public, path).status; got != http.StatusNotFound {
+			t.Errorf("%s: %d", path, got)
+		}
+	}
 	r.stop()
 	logs := r.logs.String()
-	if !strings.Contains(logs, "path=/nowhere") || !strings.Contains(logs, "path=/ws") {
+	if !strings.Contains(logs, `route="(no such route)"`) || !strings.Contains(logs, "route=/ws ") {
 		t.Errorf("requests are not logged at all:\n%s", logs)
 	}
 	for part := range strings.SplitSeq(token, ".") {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"aldaba/auth"
 )
@@ -76,6 +77,7 @@ func benchHub(b *testing.B, n int) (*Hub, []*session) {
 		})
 		s := h.newSession(claims, grants, "")
 		s.socket, s.raw, s.welcomed = socket, rawConn(socket), true
+		s.timer = time.AfterFunc(time.Hour, s.tick)
 		g, _ := grants.Lookup("room:1")
 		s.join(&membership{session: s}, g)
 		sessions[i] = s
@@ -83,6 +85,7 @@ func benchHub(b *testing.B, n int) (*Hub, []*session) {
 	b.Cleanup(func() {
 		for _, s := range sessions {
 			s.finish()
+			_ = s.socket.Close() // without a conn of its own
 		}
 		peers.Wait()
 		if err := h.Close(); err != nil {

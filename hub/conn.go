@@ -87,16 +87,24 @@ const (
 	lingerBytes = 1 << 20
 )
 
-// Close ends the connection in order: what waits is written if the socket takes it,
-// then no more, and what the peer was still sending is read and dropped.
+// Close is gorilla's when an upgrade fails. Of an upgraded connection it is
+// melody's, and means the end of its write pump: the session ends the connection.
 func (c *conn) Close() error {
-	c.session.flushLast()
+	if c.upgraded.Load() {
+		return nil
+	}
+	return c.Conn.Close()
+}
+
+// end ends the connection in order: no more is written, what the peer was still
+// sending is read and dropped.
+func (c *conn) end() {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil &&
 		c.SetReadDeadline(time.Now().Add(lingerWait)) == nil {
 		// An error is the peer's end, or the deadline: either way the time to close.
 		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 	}
-	return c.Conn.Close()
+	_ = c.Conn.Close() // fails when hung up on
 }
 
 // upgrade is the http.ResponseWriter that melody upgrades: what it hijacks is a
@@ -143,7 +151,7 @@ func (h *Hub) newMelody() *melody.Melody {
 	m := melody.New()
 	m.Config.MaxMessageSize = h.limits.Message + frameEnvelope
 	m.Config.MessageBufferSize = 1 // the hub writes past melody's queue
-	m.Config.PingPeriod = pingPeriod
+	m.Config.PingPeriod = pongWait // never comes, see retireWritePump
 	m.Config.PongWait = pongWait
 	m.Upgrader = &websocket.Upgrader{
 		Subprotocols:    []string{Subprotocol},

@@ -21,6 +21,7 @@ func (f *frame) cost() int64 { return int64(len(f.bytes)) + 16 }
 const (
 	opText  = 0x1
 	opClose = 0x8
+	opPing  = 0x9
 	finBit  = 0x80
 )
 
@@ -97,6 +98,8 @@ func closeFrame(code int, reason string) *frame {
 	b = binary.BigEndian.AppendUint16(b, uint16(code&0xffff))
 	return &frame{bytes: append(b, reason...)}
 }
+
+var pingFrame = &frame{bytes: appendHeader(nil, opPing, 0)}
 
 // seconds turns a wait into what `retry_after` says, to the millisecond.
 func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

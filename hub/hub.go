@@ -4,8 +4,8 @@
 // A message comes in through Deliver, is looked up in the index, encoded once
 // and queued on each session of its channel; a few flushers write the queues
 // out. The hub owns the sessions, melody serves as the session layer only: the
-// upgrade, the read pump and the pings are its, the write path and the index
-// are the hub's own.
+// upgrade, the read pump and the pongs are its, the write path, the pings and the
+// index are the hub's own.
 package hub
 
 import (

@@ -56,6 +56,9 @@ const (
 	// idBytes bounds the id of a command, which the hub repeats.
 	idBytes = 64
 
+	// longestControl is how many bytes a control frame may hold (RFC 6455, section 5.5).
+	longestControl = 125
+
 	pingPeriod = 25 * time.Second
 	pongWait   = 60 * time.Second
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -38,9 +39,10 @@ type session struct {
 	expires     time.Time
 	memberships []*membership
 	out         outbox
-	timer       *time.Timer // next of: until, notice of expiry, expiry; nil before begin
-	until       time.Time   // when it has to be welcomed, or once ended, gone
-	awaited     int         // memberships that the welcome waits for
+	timer       *time.Timer // next of: until, notice of expiry, expiry, ping; nil before begin
+	pingAt      time.Time
+	until       time.Time // when it has to be welcomed, or once ended, gone
+	awaited     int       // memberships that the welcome waits for
 	welcomed    bool
 	noticed     bool // of the coming expiry
 	ended       bool // no frame is queued any more
@@ -69,9 +71,19 @@ func (s *session) connected(ms *melody.Session) {
 	ms.Request = nil // its buffers and headers would live as long as the session
 	s.limitPings(ms.WebsocketConnection())
 	s.conn.upgraded.Store(true)
+	retireWritePump(ms)
 	begun := s.upgrade.begun
 	s.answered()
 	<-begun
+}
+
+// retireWritePump ends melody's second goroutine, which would wait beside each
+// session for frames that never come: the hub writes by itself, and pings with the
+// session's timer. The pump ends on a close message that is longer than a control
+// frame may be (RFC 6455, section 5.5), which gorilla refuses without a byte
+// written and without holding it against the connection.
+func retireWritePump(ms *melody.Session) {
+	_ = ms.CloseWithMsg(make([]byte, longestControl+1)) // fails on a closed session, which has none
 }
 
 // begin starts the session's life: its timer, and the joins that its welcome
@@ -98,7 +110,9 @@ func (s *session) await(channels int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.awaited = channels
-	s.until = time.Now().Add(joinWait)
+	now := time.Now()
+	s.until = now.Add(joinWait)
+	s.pingAt = now.Add(pingPeriod/2 + rand.N(pingPeriod/2)) //nolint:gosec // spreads load, hides nothing
 	s.timer = time.AfterFunc(time.Until(s.nextEvent()), s.tick)
 	switch {
 	case s.ended: // during the upgrade
@@ -254,17 +268,15 @@ func (s *session) hasBegun() bool {
 // finish leaves nothing of the session behind. It is called when its goroutine
 // ends, however it ended, and is idempotent.
 func (s *session) finish() {
+	s.flushLast()
 	if !s.vanish() {
 		return
 	}
-	// The roster comes first: whatever leaving the channels does, the session's
-	// place is free.
 	s.hub.roster.remove(s)
-	if s.socket != nil {
-		_ = s.socket.Close()
-	}
-	defer s.guard()
 	s.leaveAll()
+	if s.conn != nil {
+		s.conn.end()
+	}
 }
 
 // vanish lets go of what a session holds by itself, once.
@@ -298,6 +310,7 @@ func (s *session) tick() {
 	case s.gone:
 	case !s.ended:
 		s.notice(now)
+		s.ping(now)
 		s.timer.Reset(time.Until(s.nextEvent()))
 	case now.Before(s.until): // it has ended while this tick was on its way
 		s.timer.Reset(time.Until(s.until))
@@ -335,15 +348,28 @@ func (s *session) notice(now time.Time) {
 	}
 }
 
+// ping asks the peer for a sign of life, which is what keeps the read deadline
+// away. s.mu is held.
+func (s *session) ping(now time.Time) {
+	if !s.welcomed || now.Before(s.pingAt) {
+		return
+	}
+	s.pingAt = now.Add(pingPeriod)
+	if s.out.fits(pingFrame, s.hub.limits.Queue) {
+		s.out.push(pingFrame)
+		s.wake()
+	}
+}
+
 // nextEvent is when the timer has something to do. s.mu is held.
 func (s *session) nextEvent() time.Time {
 	switch {
 	case !s.welcomed:
 		return earlier(s.until, s.expires)
 	case !s.noticed:
-		return earlier(s.expires.Add(-expiryNotice), s.expires)
+		return earlier(s.expires.Add(-expiryNotice), earlier(s.expires, s.pingAt))
 	default:
-		return s.expires
+		return earlier(s.expires, s.pingAt)
 	}
 }
 

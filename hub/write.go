@@ -190,7 +190,7 @@ func (s *session) writeBlocking() {
 	}
 }
 
-// flushLast writes what waits, before the connection closes.
+// flushLast writes what waits if the socket takes it, before the connection ends.
 func (s *session) flushLast() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -199,7 +199,7 @@ func (s *session) flushLast() {
 	}
 	a := attempts.Get().(*attempt)
 	defer attempts.Put(a)
-	_ = s.write(a) // the connection is closed in any case
+	_ = s.write(a) // the connection ends in any case
 }
 
 // takeBatch takes the next bytes to write, or none.

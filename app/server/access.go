@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -22,39 +23,48 @@ func mergeForwardedFor(c *gin.Context) {
 }
 
 // logAccess writes one line per request: successes at debug level, refusals at
-// info, failures as warnings. Neither query nor header is in it: both may hold
-// a token.
+// info, failures as warnings. It holds nothing that the client wrote, as a token
+// may be anywhere: in a header, the query, the path, even the method.
 func (s *Server) logAccess(c *gin.Context) {
 	begin := time.Now()
-	request, address := c.Request, c.ClientIP()
+	address, route := c.ClientIP(), routeOf(c)
 	c.Next()
 	status := c.Writer.Status()
-	if status == http.StatusOK && request.URL.Path == "/ws" {
+	if status == http.StatusOK && route == "/ws" {
 		status = http.StatusSwitchingProtocols // the connection is the hub's now
 	}
 	level := slog.LevelDebug
 	switch {
-	case status >= http.StatusInternalServerError && request.URL.Path != "/readyz":
+	case status >= http.StatusInternalServerError && route != "/readyz":
 		level = slog.LevelWarn
 	case status >= http.StatusBadRequest:
 		level = slog.LevelInfo
 	}
-	s.log.LogAttrs(request.Context(), level, "request",
-		slog.String("method", shorten(request.Method)),
-		slog.String("path", shorten(request.URL.Path)),
+	s.log.LogAttrs(c.Request.Context(), level, "request",
+		slog.String("method", methodOf(c.Request)),
+		slog.String("route", route),
 		slog.Int("status", status),
 		slog.String("address", address),
 		slog.Duration("took", time.Since(begin)),
 	)
 }
 
-// shorten bounds what a client can put into a log line.
-func shorten(s string) string {
-	const most = 200
-	if len(s) <= most {
-		return s
+// routeOf is the pattern that a request has matched, as routes.go has it.
+func routeOf(c *gin.Context) string {
+	if route := c.FullPath(); route != "" {
+		return route
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return "(no such route)"
+}
+
+// methodOf is the method, if HTTP has it: a client may send any word.
+func methodOf(r *http.Request) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace:
+		return r.Method
+	}
+	return "(no such method)"
 }
 
 // recoverPanic costs a panicking handler its request, and nothing else.
@@ -67,7 +77,7 @@ func (s *Server) recoverPanic(c *gin.Context) {
 		if p == http.ErrAbortHandler { //nolint:errorlint,err113 // net/http compares so, too
 			panic(p)
 		}
-		s.log.Error("handler panicked", "path", shorten(c.Request.URL.Path), "panic", p, "stack", string(debug.Stack()))
+		s.log.Error("handler panicked", "route", routeOf(c), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 		if !c.Writer.Written() {
 			refuse(c, http.StatusInternalServerError, "internal", "this is a fault of the hub")
 		}

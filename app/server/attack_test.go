@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -129,22 +131,58 @@ func (s *site) do(method, url, body string, headers ...string) (*http.Response, 
 	return answer, string(text)
 }
 
-// raw writes bytes and returns what comes back until the connection ends.
-func (s *site) raw(text string) string {
+// raw writes bytes and returns what comes back until the server ends the
+// connection, and how long that took. It fails the test of a server that does not.
+func (s *site) raw(text string) (answer string, took time.Duration) {
 	s.t.Helper()
+	begin := time.Now() // before the server's own clock can
 	conn, err := net.Dial("tcp", s.public)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(begin.Add(patience)); err != nil {
 		s.t.Fatal(err)
 	}
-	if _, err := io.WriteString(conn, text); err != nil {
-		s.t.Logf("write: %v", err) // a server that has heard enough
+	var writing sync.WaitGroup
+	writing.Go(func() { _, _ = io.WriteString(conn, text) }) // a server may have heard enough
+	defer writing.Wait()
+	defer conn.Close()
+	heard, err := io.ReadAll(conn) // a reset ends it as well
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		s.t.Fatalf("not cut within %v; it answered %.100q", patience, heard)
 	}
-	answer, _ := io.ReadAll(conn) // a reset ends it as well
-	return string(answer)
+	return string(heard), time.Since(begin)
+}
+
+// hurry lets the public's server, as edit changes it, answer on a listener of its
+// own, where do and raw ask from then on.
+func (s *site) hurry(edit func(*http.Server)) {
+	s.t.Helper()
+	h := s.newHTTPServer(s.Server.public.Handler)
+	edit(h)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = h.Serve(l) })
+	s.t.Cleanup(func() { h.Close(); serving.Wait() })
+	s.public = l.Addr().String()
+}
+
+// eventually waits until ok holds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("not within %v: %s", patience, what)
+		case <-tick.C:
+		}
+	}
 }
 
 func TestLongestTokenFitsTheHeader(t *testing.T) {
@@ -157,38 +195,105 @@ func TestLongestTokenFitsTheHeader(t *testing.T) {
 
 func TestMegabyteOfHeaderIsRefused(t *testing.T) {
 	s := start(t, nil)
-	answer := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + strings.Repeat(".", 1<<20))
-	if answer != "" && !strings.HasPrefix(answer, "HTTP/1.1 431 ") { // or reset before it was read
+	answer, took := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + strings.Repeat(".", 1<<20))
+	if !strings.HasPrefix(answer, "HTTP/1.1 431 ") { // a header that is merely late gets no answer
 		t.Errorf("%.100q", answer)
+	}
+	if took > headerWait/2 {
+		t.Errorf("it took %v", took)
 	}
 }
 
-// TestSlowHeadersAreCutOff shortens the wait that production has, and nothing else.
+// soon is how many times shorter the waits of production are in the tests below:
+// no wait at all stays none.
+const soon = 100
+
 func TestSlowHeadersAreCutOff(t *testing.T) {
 	s := start(t, nil)
-	if s.Server.public.ReadHeaderTimeout != headerWait || s.Server.admin.ReadHeaderTimeout != headerWait {
-		t.Fatal("no time-out for headers")
-	}
-	short := s.newHTTPServer(s.Server.public.Handler)
-	short.ReadHeaderTimeout = 50 * time.Millisecond
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = short.Serve(l) })
-	t.Cleanup(func() { short.Close(); serving.Wait() })
-	s.public = l.Addr().String()
-	if answer := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "); answer != "" && !strings.HasPrefix(answer, "HTTP/1.1 4") {
+	s.hurry(func(h *http.Server) { h.ReadHeaderTimeout /= soon })
+	answer, took := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	if answer != "" && !strings.HasPrefix(answer, "HTTP/1.1 408 ") {
 		t.Errorf("%q", answer)
+	}
+	if took < headerWait/soon || took > patience/2 {
+		t.Errorf("it took %v", took)
 	}
 }
 
 func TestSlowBodyIsCutOff(t *testing.T) {
+	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	for _, c := range []struct{ name, head string }{
+		{"a demo user's", "POST /demo/token HTTP/1.1\r\nContent-Type: application/json\r\n"},
+		{"of a handshake", "GET /ws HTTP/1.1\r\n"},
+		{"of a page that is not", "GET /nowhere HTTP/1.1\r\n"},
+		{"of a refused handshake", "GET /ws HTTP/1.1\r\nOrigin: https://evil.example\r\n" + upgrade},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := start(t, func(o *Options) { o.Demo = demo() })
+			s.hurry(func(h *http.Server) { h.ReadTimeout /= soon })
+			answer, took := s.raw(c.head + "Host: localhost\r\nContent-Length: 100\r\n\r\n{")
+			if !strings.HasPrefix(answer, "HTTP/1.1 4") || strings.Count(answer, "HTTP/1.1 ") != 1 {
+				t.Errorf("%q", answer)
+			}
+			if took < bodyWait/soon || took > patience/2 {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+func TestIdleConnectionIsCutOff(t *testing.T) {
+	s := start(t, nil)
+	s.hurry(func(h *http.Server) { h.IdleTimeout /= soon })
+	answer, took := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.1 200 ") {
+		t.Errorf("%q", answer)
+	}
+	if took < idleWait/soon || took > patience/2 {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestTimeoutsOfBothServers(t *testing.T) {
 	s := start(t, nil)
 	for _, h := range []*http.Server{s.Server.public, s.Server.admin} {
-		if h.ReadTimeout != bodyWait || h.WriteTimeout != bodyWait || h.IdleTimeout != idleWait {
-			t.Errorf("read %v, write %v, idle %v", h.ReadTimeout, h.WriteTimeout, h.IdleTimeout)
+		if h.ReadHeaderTimeout != headerWait || h.ReadTimeout != bodyWait || h.WriteTimeout != bodyWait || h.IdleTimeout != idleWait {
+			t.Errorf("head %v, read %v, write %v, idle %v", h.ReadHeaderTimeout, h.ReadTimeout, h.WriteTimeout, h.IdleTimeout)
+		}
+	}
+}
+
+// TestTokenIsNotLogged sends one wherever a client may write it by mistake.
+func TestTokenIsNotLogged(t *testing.T) {
+	const token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm5hIn0.c2lnbmF0dXJl"
+	s := start(t, func(o *Options) { o.Demo = demo() })
+	for _, c := range []struct {
+		method, url string
+		headers     []string
+		status      int
+		logged      string
+	}{
+		{http.MethodGet, s.public + "/ws/" + token, nil, http.StatusNotFound, `method=GET route="(no such route)" status=404`},
+		{http.MethodGet, s.public + "/" + token + "/ws", nil, http.StatusNotFound, `method=GET route="(no such route)" status=404`},
+		{http.MethodGet, s.admin + "/metrics/" + token, nil, http.StatusNotFound, `method=GET route="(no such route)" status=404`},
+		{http.MethodPut, s.public + "/demo/" + token, nil, http.StatusMethodNotAllowed, `method=PUT route="(no such route)" status=405`},
+		{http.MethodGet, s.public + "/demo/" + token, nil, http.StatusNotFound, `method=GET route=/demo/*file status=404`},
+		{http.MethodGet, s.public + "/ws?access_token=" + token, nil, http.StatusBadRequest, `method=GET route=/ws status=400`},
+		{http.MethodGet, s.public + "/ws", []string{"Authorization: Bearer " + token}, http.StatusBadRequest, `method=GET route=/ws status=400`},
+		{http.MethodGet, s.public + "/ws", []string{"Sec-WebSocket-Protocol: aldaba.v1, " + token}, http.StatusBadRequest, `method=GET route=/ws status=400`},
+		{http.MethodGet, s.public + "/ws", []string{"Cookie: session=" + token}, http.StatusBadRequest, `method=GET route=/ws status=400`},
+		{token, s.public + "/ws", nil, http.StatusMethodNotAllowed, `method="(no such method)" route="(no such route)" status=405`},
+	} {
+		before := len(s.logged())
+		answer, body := s.do(c.method, c.url, "", c.headers...)
+		if answer.StatusCode != c.status || strings.Contains(body, token) {
+			t.Errorf("%s %s %v: %d %s", c.method, c.url, c.headers, answer.StatusCode, body)
+		}
+		eventually(t, c.logged, func() bool { return strings.Contains(s.logged()[before:], c.logged) })
+	}
+	for part := range strings.SplitSeq(token, ".") {
+		if logs := s.logged(); strings.Contains(logs, part) {
+			t.Errorf("%s is in the log:\n%s", part, logs)
 		}
 	}
 }
@@ -288,7 +393,7 @@ func TestClientModule(t *testing.T) {
 
 func TestPipelinedRequestsAreBothAnswered(t *testing.T) {
 	s := start(t, nil)
-	answers := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	answers, _ := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	r := bufio.NewReader(strings.NewReader(answers))
 	for _, want := range []int{http.StatusOK, http.StatusNotFound} {
 		answer, err := http.ReadResponse(r, nil)

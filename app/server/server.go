@@ -93,18 +93,19 @@ func (s *Server) newHTTPServer(h http.Handler) *http.Server {
 		WriteTimeout:      bodyWait, // hijacking a connection lifts both
 		IdleTimeout:       idleWait,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// What clients do wrong; acceptor tells what the operator should know.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
 
 // Serve answers the public's requests on l until Shutdown.
-func (s *Server) Serve(l net.Listener) error { return serve(s.public, l) }
+func (s *Server) Serve(l net.Listener) error { return s.serve(s.public, l) }
 
 // ServeAdmin answers the operator's requests on l until Shutdown.
-func (s *Server) ServeAdmin(l net.Listener) error { return serve(s.admin, l) }
+func (s *Server) ServeAdmin(l net.Listener) error { return s.serve(s.admin, l) }
 
-func serve(h *http.Server, l net.Listener) error {
-	if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+func (s *Server) serve(h *http.Server, l net.Listener) error {
+	if err := h.Serve(&acceptor{Listener: l, log: s.log}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
