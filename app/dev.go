@@ -44,6 +44,7 @@ func (c *devCmd) Run(ctx context.Context, sh *shell) error {
 		return err
 	}
 	log := newLogger(sh.err, s.Log)
+	slog.SetDefault(log) // what fetches keys in the background logs there
 	p, err := c.plan(ctx, s, log)
 	if err != nil {
 		return err

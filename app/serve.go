@@ -32,6 +32,7 @@ func (c *serveCmd) Run(ctx context.Context, sh *shell) error {
 		return err
 	}
 	log := newLogger(sh.err, config.Log)
+	slog.SetDefault(log) // what fetches keys in the background logs there
 	p, err := planServe(ctx, config, log)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ var errStopped = errors.New("the verifier has ended")
 // The set that was had last stays in use while newer ones cannot be had.
 type keySet struct {
 	url       string
+	shown     string // in logs and errors: the URL without its query, which may hold a key
 	algorithm string
 	client    *http.Client
 	asks      *rate.Limiter // how often a token may cause a fetch
@@ -52,8 +54,10 @@ func newKeySet(address, algorithm string, transport http.RoundTripper) (*keySet,
 	if err := checkKeySetURL(address); err != nil {
 		return nil, err
 	}
+	shown, _, _ := strings.Cut(address, "?")
 	return &keySet{
 		url:       address,
+		shown:     shown,
 		algorithm: algorithm,
 		client: &http.Client{
 			Transport: transport,
@@ -213,9 +217,9 @@ func (s *keySet) settle(ctx context.Context, ring *keyRing, err error) {
 
 	switch {
 	case err != nil && before == nil:
-		slog.WarnContext(ctx, "signing keys cannot be had", "url", s.url, "error", err)
+		slog.WarnContext(ctx, "signing keys cannot be had", "url", s.shown, "error", err)
 	case err == nil && before != nil:
-		slog.InfoContext(ctx, "signing keys can be had again", "url", s.url, "keys", ring.size)
+		slog.InfoContext(ctx, "signing keys can be had again", "url", s.shown, "keys", ring.size)
 	}
 }
 
@@ -227,18 +231,22 @@ func (s *keySet) fetch(ctx context.Context) (*keyRing, error) {
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	response, err := s.client.Do(request)
 	if err != nil {
+		var wrapped *url.Error // it names the whole URL
+		if errors.As(err, &wrapped) {
+			err = fmt.Errorf("%s: %w", s.shown, wrapped.Err)
+		}
 		return nil, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", s.url, response.Status)
+		return nil, fmt.Errorf("%s answers %s", s.shown, response.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxKeySet+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.url, err)
+		return nil, fmt.Errorf("%s: %w", s.shown, err)
 	}
 	if len(body) > maxKeySet {
-		return nil, fmt.Errorf("%s answers more than %d bytes", s.url, maxKeySet)
+		return nil, fmt.Errorf("%s answers more than %d bytes", s.shown, maxKeySet)
 	}
 	return newKeyRing(ctx, body, s.algorithm)
 }

@@ -392,3 +392,22 @@ func TestJWKSFailureIsLoggedOnce(t *testing.T) {
 		t.Errorf("%d lines: %s", n, &log)
 	}
 }
+
+func TestJWKSQueryIsNotShown(t *testing.T) {
+	for name, answer := range map[string]func(*http.Request) (*http.Response, error){
+		"down":  down,
+		"large": serving(bytes.Repeat([]byte(" "), maxKeySet+1)),
+		"junk":  serving([]byte("hunter")),
+		"500": func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 500, Body: http.NoBody}, nil
+		},
+	} {
+		s, err := newKeySet("https://issuer.example/keys?key=hunter2", "RS256", &transport{answer: answer})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.fetch(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -197,7 +197,11 @@ func (s *session) publish(c command) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), publishWait)
 	defer cancel()
-	if err := s.hub.broker.Publish(ctx, c.Channel, c.Data); err != nil {
+	err := s.hub.broker.Publish(ctx, c.Channel, c.Data)
+	if errors.Is(err, ErrInvalidMessage) {
+		return s.deny(c.ID, codeBadFrame, err.Error())
+	}
+	if err != nil {
 		s.hub.log.Warn("publish failed", "session", s.id, "error", err)
 		return s.denyFor(c.ID, codeUnavailable, "the broker does not answer now", time.Second)
 	}

@@ -34,9 +34,14 @@ type Broker interface {
 	// may go on delivering for some seconds.
 	Unsubscribe(channel string)
 	// Publish sends data, one JSON document, to channel, unchanged. It returns
-	// an error if the broker did not take it before ctx ended.
+	// an error if the broker did not take it before ctx ended, ErrInvalidMessage
+	// if it never would.
 	Publish(ctx context.Context, channel string, data []byte) error
 }
+
+// ErrInvalidMessage is what a broker answers when a message could never be
+// delivered; the text of an error that wraps it says why.
+var ErrInvalidMessage = errors.New("message cannot be published")
 
 // Verifier says who a token belongs to. *auth.Verifier is one.
 type Verifier interface {

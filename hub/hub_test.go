@@ -461,6 +461,18 @@ func TestPublishNeedsAGrantAndReachesTheRoom(t *testing.T) {
 	}
 }
 
+func TestPublishOfWhatTheBrokerWouldNeverTake(t *testing.T) {
+	w := newWorld(t)
+	c := w.login("ann", claims{"rooms": []string{"1"}})
+	w.broker.mu.Lock()
+	w.broker.err = fmt.Errorf("%w: too deep", ErrInvalidMessage)
+	w.broker.mu.Unlock()
+	f := c.ask(`{"type":"publish","id":5,"channel":"room:1","data":1}`, "error")
+	if f["code"] != "bad_frame" || f["retry_after"] != nil || f["message"] != "message cannot be published: too deep" {
+		t.Errorf("got %v", f)
+	}
+}
+
 func TestResyncIsToldToTheChannelsSessions(t *testing.T) {
 	w := newWorld(t)
 	ann, ben := w.login("ann", claims{"rooms": []string{"1"}}), w.login("ben", nil)

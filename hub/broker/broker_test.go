@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"aldaba/hub"
 	"aldaba/internal/redistest"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -144,7 +145,7 @@ func TestPublishRefusesWhatNobodyCouldReceive(t *testing.T) {
 			{"a", "\"\xff\""},
 			{"a", "{} {}"},
 		} {
-			if err := b.Publish(context.Background(), bad[0], []byte(bad[1])); !errors.Is(err, ErrInvalidMessage) {
+			if err := b.Publish(context.Background(), bad[0], []byte(bad[1])); !errors.Is(err, hub.ErrInvalidMessage) {
 				t.Errorf("%q to %q: %v", bad[1], bad[0], err)
 			}
 		}

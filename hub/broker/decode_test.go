@@ -1,14 +1,18 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"aldaba/auth"
+	"aldaba/hub"
 	"aldaba/internal/redistest"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +33,8 @@ func TestBadMessagesAreDropped(t *testing.T) {
 			{`{"hunter2":`, reasonJSON},
 			{"{}{}", reasonJSON},
 			{"\xef\xbb\xbf{}", reasonJSON}, // a byte order mark
+			{nested(maxDepth + 1), reasonDepth},
+			{nested(10_000), reasonDepth},
 			{nested(10_001), reasonJSON},
 			{strings.Repeat("[", 60_000), reasonJSON},
 			{"\"hunter2\xff\"", reasonUTF8},
@@ -41,8 +47,8 @@ func TestBadMessagesAreDropped(t *testing.T) {
 				return metric(t, registry, "aldaba_messages_dropped_total", bad.reason) == before+1
 			})
 		}
-		say(t, backend, "a", nested(10_000))
-		r.calls.await(t, "Deliver a "+nested(10_000))
+		say(t, backend, "a", nested(maxDepth))
+		r.calls.await(t, "Deliver a "+nested(maxDepth))
 		if n := len(r.calls.with("Deliver ")); n != 1 {
 			t.Errorf("%d messages delivered", n)
 		}
@@ -130,17 +136,20 @@ func TestPanicOfTheReceiver(t *testing.T) {
 }
 
 func FuzzUnfit(f *testing.F) {
-	for _, data := range []string{"", "{}", "[1,2]", "\"\xff\"", `"\ud800"`, nested(200), "nul", "1e999", " \n1\t"} {
+	for _, data := range []string{"", "{}", "[1,2]", "\"\xff\"", `"\ud800"`, nested(maxDepth), nested(maxDepth + 1), `"` + nested(200) + `\\"["`, "nul", "1e999", " \n1\t"} {
 		f.Add("user:1", []byte(data))
 	}
 	f.Add("aldaba:x", []byte("1"))
 	f.Fuzz(func(t *testing.T, channel string, data []byte) {
 		const limit = 1 << 10
 		if reason := unfit(channel, data, limit); reason != "" {
-			if refusalOf(reason, len(data), limit).Error() == ErrInvalidMessage.Error()+": " {
+			if refusalOf(reason, len(data), limit).Error() == hub.ErrInvalidMessage.Error()+": " {
 				t.Errorf("no words for %q", reason)
 			}
 			return
+		}
+		if depth := depthOf(t, data); depth > maxDepth {
+			t.Errorf("%q is delivered, %d deep", data, depth)
 		}
 		if !auth.ValidChannel(channel) || len(data) > limit || !utf8.Valid(data) || !json.Valid(data) {
 			t.Errorf("%q on %q is delivered", data, channel)
@@ -150,6 +159,29 @@ func FuzzUnfit(f *testing.F) {
 			t.Errorf("%q spoils a frame", data)
 		}
 	})
+}
+
+// depthOf decodes data, token by token.
+func depthOf(t *testing.T, data []byte) (deepest int) {
+	t.Helper()
+	decoder, depth := json.NewDecoder(bytes.NewReader(data)), 0
+	decoder.UseNumber()
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			return deepest
+		}
+		if err != nil {
+			t.Fatalf("%q: %v", data, err)
+		}
+		switch token {
+		case json.Delim('['), json.Delim('{'):
+			depth++
+		case json.Delim(']'), json.Delim('}'):
+			depth--
+		}
+		deepest = max(deepest, depth)
+	}
 }
 
 func TestPublishedUnchanged(t *testing.T) {

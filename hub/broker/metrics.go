@@ -35,7 +35,7 @@ func newMetrics(b *Broker) *metrics {
 	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "aldaba_messages_dropped_total", Help: "Messages from Redis that were delivered to nobody.",
 	}, []string{"reason"})
-	for _, reason := range []string{reasonChannel, reasonSize, reasonUTF8, reasonJSON, reasonPanic} {
+	for _, reason := range []string{reasonChannel, reasonSize, reasonUTF8, reasonJSON, reasonDepth, reasonPanic} {
 		m.dropped.WithLabelValues(reason)
 	}
 	m.lag = prometheus.NewHistogram(prometheus.HistogramOpts{

@@ -10,7 +10,7 @@ import (
 // Publish implements hub.Broker. It is never retried, so a message is not heard
 // twice; after an error it may have been heard or not. Without a deadline in ctx
 // it gives up by itself after three seconds. Data that nobody could receive is
-// refused with ErrInvalidMessage.
+// refused with hub.ErrInvalidMessage.
 func (b *Broker) Publish(ctx context.Context, channel string, data []byte) error {
 	if reason := unfit(channel, data, b.limit); reason != "" {
 		return refusalOf(reason, len(data), b.limit)

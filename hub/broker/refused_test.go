@@ -119,6 +119,24 @@ func TestDeniedProbeIsNotReady(t *testing.T) {
 	r.ready(t, 5*time.Second)
 }
 
+// TestRightsTakenAwayWhileConnected takes everything from a user whose connections
+// stand, and gives it back.
+func TestRightsTakenAwayWhileConnected(t *testing.T) {
+	s := redistest.Start(t)
+	r := run(t, Options{URL: allow(s, "&* "+minimalACL)}, func(t *timing) { t.denied = 200 * time.Millisecond })
+	r.join(t, "a")
+	r.ready(t, 5*time.Second)
+	s.Do("ACL", "SETUSER", "aldaba", "resetchannels", "-subscribe", "-publish")
+	eventually(t, 10*time.Second, "says why", func() bool { return r.Ready() != nil && strings.Contains(r.Ready().Error(), "NOPERM") })
+	if !strings.Contains(r.log.String(), "NOPERM") {
+		t.Errorf("the log does not say why: %s", r.log)
+	}
+	s.Do("ACL", "SETUSER", "aldaba", "allchannels", "+subscribe", "+publish")
+	r.calls.await(t, "Resync a")
+	r.delivers(t, s, "a", 3*time.Second)
+	r.ready(t, 5*time.Second)
+}
+
 func TestPublishDenied(t *testing.T) {
 	s := redistest.Start(t)
 	r := run(t, Options{URL: allow(s, "&* -@all +subscribe +ping")})
