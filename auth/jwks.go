@@ -231,9 +231,8 @@ func (s *keySet) fetch(ctx context.Context) (*keyRing, error) {
 	request.Header.Set("Accept", "application/jwk-set+json, application/json")
 	response, err := s.client.Do(request)
 	if err != nil {
-		var wrapped *url.Error // it names the whole URL
-		if errors.As(err, &wrapped) {
-			err = fmt.Errorf("%s: %w", s.shown, wrapped.Err)
+		if whole, ok := errors.AsType[*url.Error](err); ok { // it names the query, too
+			err = fmt.Errorf("%s: %w", s.shown, whole.Err)
 		}
 		return nil, err
 	}

@@ -399,7 +399,7 @@ func TestJWKSQueryIsNotShown(t *testing.T) {
 		"large": serving(bytes.Repeat([]byte(" "), maxKeySet+1)),
 		"junk":  serving([]byte("hunter")),
 		"500": func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 500, Body: http.NoBody}, nil
+			return &http.Response{StatusCode: http.StatusInternalServerError, Body: http.NoBody}, nil
 		},
 	} {
 		s, err := newKeySet("https://issuer.example/keys?key=hunter2", "RS256", &transport{answer: answer})
