@@ -1,0 +1,113 @@
+package hub
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Each session has one timer, for whatever comes next: the end of the wait for its
+// channels, a ping, the notice of expiry, expiry, the end of the wait for its peer
+// to close.
+
+// await starts the timer, and welcomes the session at once if there is no channel
+// to wait for.
+func (s *session) await(channels int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.awaited = channels
+	now := time.Now()
+	s.until = now.Add(joinWait)
+	s.pingAt = now.Add(pingPeriod/2 + rand.N(pingPeriod/2)) //nolint:gosec // spreads load, hides nothing
+	s.timer = time.AfterFunc(time.Until(s.nextEvent()), s.tick)
+	switch {
+	case s.ended: // during the upgrade
+		s.closeSoon()
+	case channels == 0:
+		s.welcome()
+		s.timer.Reset(time.Until(s.nextEvent()))
+	}
+}
+
+// tick is what the session's timer does.
+func (s *session) tick() {
+	defer s.guard()
+	now := time.Now()
+	if code := s.overdue(now); code != 0 {
+		s.cut(code)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone:
+	case !s.ended:
+		s.notice(now)
+		s.ping(now)
+		s.timer.Reset(time.Until(s.nextEvent()))
+	case now.Before(s.until): // it has ended while this tick was on its way
+		s.timer.Reset(time.Until(s.until))
+	default:
+		_ = s.socket.Close()
+	}
+}
+
+// overdue returns the code with which the session is to be cut at now, or 0.
+func (s *session) overdue(now time.Time) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return 0
+	case !now.Before(s.expires):
+		return CloseExpired
+	case !s.welcomed && !now.Before(s.until):
+		return CloseBrokerLost
+	default:
+		return 0
+	}
+}
+
+// notice tells of the coming expiry, once. s.mu is held.
+func (s *session) notice(now time.Time) {
+	if s.noticed || !s.welcomed || now.Before(s.expires.Add(-expiryNotice)) {
+		return
+	}
+	s.noticed = true
+	f := answerFrame(answer{Type: "expiring", ExpiresAt: s.expires.Unix()})
+	if s.out.fits(f, s.hub.limits.Queue) {
+		s.out.push(f)
+		s.wake()
+	}
+}
+
+// ping asks the peer for a sign of life, which is what keeps the read deadline
+// away. s.mu is held.
+func (s *session) ping(now time.Time) {
+	if !s.welcomed || now.Before(s.pingAt) {
+		return
+	}
+	s.pingAt = now.Add(pingPeriod)
+	if s.out.fits(pingFrame, s.hub.limits.Queue) {
+		s.out.push(pingFrame)
+		s.wake()
+	}
+}
+
+// nextEvent is when the timer has something to do. s.mu is held.
+func (s *session) nextEvent() time.Time {
+	switch {
+	case !s.welcomed:
+		return earlier(s.until, s.expires)
+	case !s.noticed:
+		return earlier(s.expires.Add(-expiryNotice), earlier(s.expires, s.pingAt))
+	default:
+		return earlier(s.expires, s.pingAt)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
