@@ -36,7 +36,7 @@ var errStopped = errors.New("the verifier has ended")
 // The set that was had last stays in use while newer ones cannot be had.
 type keySet struct {
 	url       string
-	shown     string // in logs and errors: the URL without its query, which may hold a key
+	shown     string // in logs and errors: the URL as far as its path; the rest may hold a key
 	algorithm string
 	client    *http.Client
 	asks      *rate.Limiter // how often a token may cause a fetch
@@ -54,7 +54,10 @@ func newKeySet(address, algorithm string, transport http.RoundTripper) (*keySet,
 	if err := checkKeySetURL(address); err != nil {
 		return nil, err
 	}
-	shown, _, _ := strings.Cut(address, "?")
+	shown := address
+	if end := strings.IndexAny(address, "?#"); end >= 0 {
+		shown = address[:end]
+	}
 	return &keySet{
 		url:       address,
 		shown:     shown,

@@ -402,7 +402,7 @@ func TestJWKSQueryIsNotShown(t *testing.T) {
 			return &http.Response{StatusCode: http.StatusInternalServerError, Body: http.NoBody}, nil
 		},
 	} {
-		s, err := newKeySet("https://issuer.example/keys?key=hunter2", "RS256", &transport{answer: answer})
+		s, err := newKeySet("https://issuer.example/keys?key=hunter2#hunter2", "RS256", &transport{answer: answer})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -134,7 +134,7 @@ func newBroker(o Options, t timing) (*Broker, error) {
 	b.probe = newProbe(server, t, b.send)
 	b.interest = newInterest(b.probe.channel, t)
 	b.metrics = newMetrics(b)
-	b.probe.observe = b.metrics.lag.Observe
+	b.probe.observe, b.probe.denied = b.metrics.lag.Observe, b.publishing
 	return b, nil
 }
 
@@ -188,6 +188,15 @@ func (b *Broker) Unsubscribe(channel string) { b.interest.unsubscribe(channel, t
 // Ready returns nil while a message that this replica publishes to itself comes
 // back in time, else what is wrong in words for an operator, without secrets.
 func (b *Broker) Ready() error { return b.probe.verdict(time.Now()) }
+
+// publishing logs that Redis forbids this user to publish, or allows it again.
+func (b *Broker) publishing(err error) {
+	if err == nil {
+		b.log.Info("redis lets this user publish again", "redis", b.server)
+		return
+	}
+	b.log.Error("redis does not let this user publish; its ACL needs &PREFIX* and +publish", "redis", b.server, "error", describe(err))
+}
 
 // Close ends the connections, and Run if it still goes on. It is safe to call twice.
 func (b *Broker) Close() error {

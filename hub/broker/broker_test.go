@@ -338,3 +338,20 @@ func size(i *interest) int {
 	defer i.mu.Unlock()
 	return len(i.entries)
 }
+
+// What no replica would deliver is not published either.
+func TestPublishTooDeep(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, Options{URL: url})
+		r.join(t, "a")
+		for _, depth := range []int{maxDepth + 1, 10_000, 10_001} {
+			if err := r.Publish(context.Background(), "a", []byte(nested(depth))); !errors.Is(err, hub.ErrInvalidMessage) {
+				t.Errorf("%d deep: %v", depth, err)
+			}
+		}
+		if err := r.Publish(context.Background(), "a", []byte(nested(maxDepth))); err != nil {
+			t.Error(err)
+		}
+		r.calls.await(t, "Deliver a "+nested(maxDepth))
+	})
+}

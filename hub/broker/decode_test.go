@@ -110,6 +110,10 @@ func TestPanicOfTheReceiver(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		r := run(t, Options{URL: url, Metrics: registry})
 		r.calls.hook = func(event string) {
+			// The broker holds none of its locks during a call: this would hang.
+			r.Subscribe("c")
+			r.Unsubscribe("d")
+			_ = r.Ready()
 			if strings.Contains(event, "hunter2") || event == "Subscribed b" {
 				panic(event)
 			}
@@ -132,6 +136,14 @@ func TestPanicOfTheReceiver(t *testing.T) {
 		if log := r.log.String(); strings.Contains(log, "hunter2") || !strings.Contains(log, "index out of range") {
 			t.Error("the log repeats data, or says too little")
 		}
+		if log := r.log.String(); strings.Count(log, "(*calls).Deliver") != 2 || strings.Count(log, "(*calls).Subscribed") != 1 {
+			t.Errorf("the log does not say where: %s", log)
+		}
+		r.join(t, "c", "d")
+		r.Unsubscribe("b")
+		r.ready(t, 5*time.Second)
+		say(t, backend, "d", "2")
+		r.calls.await(t, "Deliver d 2")
 	})
 }
 

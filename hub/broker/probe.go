@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // probe publishes to its own channel and looks whether that comes back: the only
@@ -18,8 +20,11 @@ type probe struct {
 	timing  timing
 	send    func(ctx context.Context, channel string, data []byte) error
 	observe func(seconds float64)
-	kick    chan struct{} // probe now; holds one
-	epoch   time.Time     // probes carry the time since then
+	denied  func(err error) // told when Redis begins to forbid publishing, and with nil when it allows it again
+	kick    chan struct{}   // probe now; holds one
+	epoch   time.Time       // probes carry the time since then
+
+	forbidden bool // by Redis, to publish; belongs to the goroutine of run
 
 	mu        sync.Mutex
 	heard     time.Time // when a probe last came back
@@ -63,12 +68,24 @@ func (p *probe) once(ctx context.Context) {
 	defer cancel()
 	sent := time.Now()
 	err := p.send(ctx, p.channel, strconv.AppendInt(nil, int64(sent.Sub(p.epoch)), 10))
+	p.judge(err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sendErr = err
 	if err == nil && p.accepted.IsZero() && !p.listening.IsZero() && sent.After(p.listening) && p.heard.Before(sent) {
 		p.accepted = time.Now()
 	}
+}
+
+// judge tells when the right to publish is lost, and when it is back. An error
+// of the connection says nothing about rights.
+func (p *probe) judge(err error) {
+	forbidden := redis.IsPermissionError(err)
+	if forbidden == p.forbidden || !forbidden && err != nil {
+		return
+	}
+	p.forbidden = forbidden
+	p.denied(err)
 }
 
 // returned notes that a probe has come back.

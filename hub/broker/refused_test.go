@@ -128,13 +128,63 @@ func TestRightsTakenAwayWhileConnected(t *testing.T) {
 	r.ready(t, 5*time.Second)
 	s.Do("ACL", "SETUSER", "aldaba", "resetchannels", "-subscribe", "-publish")
 	eventually(t, 10*time.Second, "says why", func() bool { return r.Ready() != nil && strings.Contains(r.Ready().Error(), "NOPERM") })
-	if !strings.Contains(r.log.String(), "NOPERM") {
-		t.Errorf("the log does not say why: %s", r.log)
+	for _, line := range []string{"does not let this user subscribe", "does not let this user publish"} {
+		eventually(t, 5*time.Second, "logs "+line, func() bool { return strings.Contains(r.log.String(), line) })
 	}
+	s.Do("ACL", "LOG", "RESET")
+	eventually(t, 5*time.Second, "asks again", func() bool { return len(s.Do("ACL", "LOG").([]any)) > 0 })
 	s.Do("ACL", "SETUSER", "aldaba", "allchannels", "+subscribe", "+publish")
 	r.calls.await(t, "Resync a")
 	r.delivers(t, s, "a", 3*time.Second)
 	r.ready(t, 5*time.Second)
+}
+
+// TestOneRightTakenAwayWhileConnected: Redis cuts nobody for that, and what is
+// subscribed stays so.
+func TestOneRightTakenAwayWhileConnected(t *testing.T) {
+	s := redistest.Start(t)
+	r := run(t, Options{URL: allow(s, "&* "+minimalACL)}, func(t *timing) { t.denied = 200 * time.Millisecond })
+	r.join(t, "a")
+	r.ready(t, 5*time.Second)
+	s.Do("ACL", "SETUSER", "aldaba", "-publish")
+	eventually(t, 10*time.Second, "says why", func() bool {
+		return r.Ready() != nil && strings.Contains(r.Ready().Error(), "does not take messages: NOPERM")
+	})
+	s.Do("ACL", "SETUSER", "aldaba", "+publish")
+	r.ready(t, 5*time.Second)
+	for line, want := range map[string]int{"not let this user publish": 1, "lets this user publish again": 1, "redis is away": 0} {
+		if n := strings.Count(r.log.String(), line); n != want {
+			t.Errorf("%q is logged %d times", line, n)
+		}
+	}
+
+	s.Do("ACL", "SETUSER", "aldaba", "-subscribe")
+	r.Subscribe("b")
+	eventually(t, 5*time.Second, "logged", func() bool { return strings.Contains(r.log.String(), "not let this user subscribe") })
+	r.delivers(t, s, "a", time.Second)
+	s.Do("ACL", "SETUSER", "aldaba", "+subscribe")
+	r.calls.await(t, "Subscribed b")
+	if n := len(r.calls.with("Resync ")); n != 0 {
+		t.Errorf("%d channels resynced", n)
+	}
+}
+
+// A user that is switched off or deleted keeps the broker trying, too.
+func TestUserDeletedWhileConnected(t *testing.T) {
+	s := redistest.Start(t)
+	r := run(t, Options{URL: allow(s, "&* "+minimalACL)})
+	r.join(t, "a")
+	r.ready(t, 5*time.Second)
+	s.Do("ACL", "DELUSER", "aldaba")
+	eventually(t, 10*time.Second, "says why", func() bool { return r.Ready() != nil && strings.Contains(r.Ready().Error(), "WRONGPASS") })
+	eventually(t, 5*time.Second, "logged", func() bool { return strings.Contains(r.log.String(), "not let this user in") })
+	allow(s, "&* "+minimalACL)
+	r.calls.await(t, "Resync a")
+	r.delivers(t, s, "a", 3*time.Second)
+	r.ready(t, 5*time.Second)
+	if n := strings.Count(r.log.String(), "not let this user in"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
 }
 
 func TestPublishDenied(t *testing.T) {

@@ -19,6 +19,7 @@ type subscriber struct {
 	up     bool      // the link has answered a SUBSCRIBE
 	linked bool      // some link has
 	down   time.Time // when the last link that was up broke
+	barred bool      // that redis refuses this user was logged since then
 }
 
 // run serves one link after the other until ctx ends.
@@ -195,9 +196,15 @@ func (s *subscriber) call(method, channel string, f func()) (ok bool) {
 	return true
 }
 
-// away notes that there is no link, and logs it once.
+// away notes that there is no link, and logs it once; and once more if an outage
+// turns out to be a refusal, which somebody has to mend.
 func (s *subscriber) away(err error, first bool) {
 	s.probe.lost(err)
+	if redis.IsAuthError(err) && !s.up && !first && !s.barred {
+		s.barred = true
+		s.log.Error("redis does not let this user in; retrying", "redis", s.server, "error", describe(err))
+		return
+	}
 	if !s.up && !first {
 		s.log.Debug("redis is still away", "redis", s.server, "error", describe(err))
 		return
@@ -205,7 +212,7 @@ func (s *subscriber) away(err error, first bool) {
 	if s.up {
 		s.down = time.Now()
 	}
-	s.up = false
+	s.up, s.barred = false, redis.IsAuthError(err) // this line says it
 	s.log.Warn("redis is away: "+describe(err)+"; retrying", "redis", s.server)
 }
 
