@@ -224,7 +224,7 @@ func TestChannelsPerSession(t *testing.T) {
 		t.Errorf("got %v", f)
 	}
 	f := c.ask(`{"type":"refresh","token":"`+w.token("ann", claims{"rooms": []string{"1", "2", "3"}})+`"}`, "error")
-	if f["code"] != "too_many_channels" {
+	if f["code"] != "too_many_channels" || f["retry_after"] == nil {
 		t.Errorf("got %v", f)
 	}
 }
@@ -235,7 +235,8 @@ func TestBadFrames(t *testing.T) {
 	for frame, code := range map[string]string{
 		``: "bad_frame", `[]`: "bad_frame", `null`: "bad_frame", `{`: "bad_frame", `{}`: "bad_frame", `{"id":1}`: "bad_frame",
 		`{"type":7}`: "bad_frame", `{"type":"ping","id":{}}`: "bad_frame", `{"type":"ping","id":true}`: "bad_frame",
-		`{"type":"ping","id":"` + strings.Repeat("x", 70) + `"}`: "bad_frame", `{"type":"ping"}{"type":"ping"}`: "bad_frame",
+		`{"type":"ping","id":"` + strings.Repeat("x", 65) + `"}`: "bad_frame", `{"TYPE":"ping"}`: "bad_frame",
+		`{"type":"ping","id":` + strings.Repeat("1", 65) + `}`: "bad_frame", `{"type":"ping"}{"type":"ping"}`: "bad_frame",
 		`{"type":"fly"}`: "unknown_type", `{"type":"message"}`: "unknown_type", `{"type":"subscribe"}`: "forbidden",
 		`{"type":"subscribe","channel":["a"]}`: "bad_frame", `{"type":"refresh","token":1}`: "bad_frame",
 		`{"type":"publish","data":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`: "bad_frame",
@@ -243,6 +244,18 @@ func TestBadFrames(t *testing.T) {
 		if f := c.ask(frame, "error"); f["code"] != code {
 			t.Errorf("%.60q: %v, want %s", frame, f, code)
 		}
+	}
+	for _, id := range []string{`"` + strings.Repeat("x", 64) + `"`, strings.Repeat("1", 64), `"<&>"`, `"\u00e9\ud83d\ude00"`, `""`, "-0"} {
+		for len(c.texts) > 0 {
+			<-c.texts
+		}
+		c.ask(`{"type":"ping","id":`+id+`}`, "pong")
+		if got := <-c.texts; got != `{"type":"pong","id":`+id+`}` {
+			t.Errorf("%s is repeated in %s", id, got)
+		}
+	}
+	if f := c.ask(`{"type":"subscribe","id":7,"channel":5}`, "error"); f["code"] != "bad_frame" || f["id"] != 7.0 {
+		t.Errorf("got %v", f)
 	}
 	if f := c.ask(` {"type":"ping","id":-1.5e3,"further":{"field":[]}} `, "pong"); f["id"] != -1500.0 {
 		t.Errorf("got %v", f)
@@ -261,7 +274,11 @@ func TestFramesThatCostTheSession(t *testing.T) {
 	}
 	send(websocket.BinaryMessage, []byte("{}")).expectClose(CloseUnsupportedData)
 	send(websocket.TextMessage, []byte("{\"type\":\"\xff\"}")).expectClose(CloseInvalidUTF8)
-	send(websocket.TextMessage, []byte(strings.Repeat(" ", 1<<20))).expectClose(websocket.CloseMessageTooBig)
+	large := send(websocket.TextMessage, []byte(strings.Repeat(" ", 1<<20)))
+	if f := large.expect("error"); f["code"] != "too_large" {
+		t.Errorf("got %v", f)
+	}
+	large.expectClose(CloseTooBig)
 	for name, frame := range map[string]string{
 		"unmasked":           "\x81\x02{}",
 		"reserved bit 1":     "\xc1\x80\x00\x00\x00\x00",
@@ -284,6 +301,11 @@ func TestFramesThatCostTheSession(t *testing.T) {
 	w.login("ann", nil).raw("\x01\x81\x00\x00\x00\x00\xff\x80\x80\x00\x00\x00\x00").expectClose(CloseInvalidUTF8)
 	w.login("ann", nil).raw("\x02\x81\x00\x00\x00\x00x\x80\x80\x00\x00\x00\x00").expectClose(CloseUnsupportedData)
 	w.eventually("no session is left", func() bool { return w.hub.Sessions() == 0 })
+	for code, n := range map[string]float64{"1002": 13, "1003": 2, "1007": 2, "1009": 2} {
+		if got := w.metric("aldaba_cuts_total", code); got != n {
+			t.Errorf("%v cuts with %s are counted, there were %v", got, code, n)
+		}
+	}
 }
 
 func TestCompressionIsNotSpoken(t *testing.T) {

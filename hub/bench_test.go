@@ -79,7 +79,7 @@ func benchHub(b *testing.B, n int) (*Hub, []*session) {
 		s.socket, s.raw, s.welcomed = socket, rawConn(socket), true
 		s.timer = time.AfterFunc(time.Hour, s.tick)
 		g, _ := grants.Lookup("room:1")
-		s.join(&membership{session: s}, g)
+		s.join(newMembership(s), g)
 		sessions[i] = s
 	}
 	b.Cleanup(func() {

@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"encoding/json"
 	"sync"
+	"time"
 )
 
 // channel is the sessions of one channel on this replica.
@@ -23,10 +25,20 @@ type membership struct {
 	atConnect bool
 
 	// guarded by channel.mu
-	// request is the id of a subscribe that has not been answered yet.
-	request []byte
-	state   membershipState
-	place   int // in the list of its state
+	wait  *wait // nil once joined or left
+	state membershipState
+	place int // in the list of its state
+}
+
+// wait is what a membership waits for the broker with.
+type wait struct {
+	requests []json.RawMessage // ids of the subscribes to answer; nil for one without
+	until    time.Time         // when it is given up
+}
+
+// newMembership returns a membership of s that answers requests.
+func newMembership(s *session, requests ...json.RawMessage) *membership {
+	return &membership{session: s, wait: &wait{requests: requests, until: time.Now().Add(joinWait)}}
 }
 
 type membershipState uint8
@@ -82,30 +94,61 @@ func (c *channel) confirm() {
 // can come before `joined`, none after it is missed. c.mu is held.
 func (c *channel) admit(m *membership) {
 	m.session.admitted(m)
-	m.request = nil
+	m.wait = nil
 	m.state = memberJoined
 	m.place = len(c.joined)
 	c.joined = append(c.joined, m)
 	c.metrics.joins.Inc()
 }
 
-// repeat answers a further subscribe: at once if m has joined, else with its
-// request replaced, when it does.
-func (c *channel) repeat(m *membership, request []byte) {
+// repeat answers a further subscribe: at once if m has joined, else when it does.
+func (c *channel) repeat(m *membership, request json.RawMessage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m.state == memberJoined {
+	if m.wait == nil {
 		m.session.answer(answer{Type: "joined", ID: request, Channel: c.name})
 		return
 	}
-	m.request = request
+	m.wait.requests = append(m.wait.requests, request)
 }
 
-// leave takes m out and returns the state that it had.
-func (c *channel) leave(m *membership) membershipState {
+// waitsUntil returns when m is given up, or zero if it does not wait.
+func (c *channel) waitsUntil(m *membership) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was := m.state
+	if m.wait == nil {
+		return time.Time{}
+	}
+	return m.wait.until
+}
+
+// leave takes m out, and returns the state that it had and the subscribes that
+// it has not answered.
+func (c *channel) leave(m *membership) (was membershipState, unanswered []json.RawMessage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.takeOut(m)
+}
+
+// leaveLate is leave for one that has waited too long at now; ok is false for any
+// other.
+func (c *channel) leaveLate(m *membership, now time.Time) (was membershipState, unanswered []json.RawMessage, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.wait == nil || now.Before(m.wait.until) {
+		return m.state, nil, false
+	}
+	was, unanswered = c.takeOut(m)
+	return was, unanswered, true
+}
+
+// takeOut is leave with c.mu held.
+func (c *channel) takeOut(m *membership) (was membershipState, unanswered []json.RawMessage) {
+	was = m.state
+	if m.wait != nil {
+		unanswered = m.wait.requests
+	}
+	m.wait = nil
 	m.state = memberLeft
 	switch was {
 	case memberJoined:
@@ -114,7 +157,7 @@ func (c *channel) leave(m *membership) membershipState {
 		c.waiting = remove(c.waiting, m)
 	case memberNew, memberLeft:
 	}
-	return was
+	return was, unanswered
 }
 
 // remove takes m out of its list by moving the last one into its place. A list

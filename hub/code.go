@@ -4,8 +4,10 @@ package hub
 // 4400-4499 "do not come back with what you have"; the others are of RFC 6455,
 // section 7.4.1.
 const (
+	CloseProtocolError   = 1002 // a frame that RFC 6455 forbids
 	CloseUnsupportedData = 1003 // a binary frame
 	CloseInvalidUTF8     = 1007 // a text frame that is not UTF-8
+	CloseTooBig          = 1009 // a frame that no limit allows
 	CloseInternalError   = 1011 // a fault of the hub cost this session
 
 	CloseRestarting = 4001 // the replica is about to stop
@@ -17,6 +19,8 @@ const (
 )
 
 var closeReasons = map[int]string{
+	CloseProtocolError:   "protocol error",
+	CloseTooBig:          "frame is too large",
 	CloseUnsupportedData: "binary frames are not spoken here",
 	CloseInvalidUTF8:     "text is not UTF-8",
 	CloseInternalError:   "internal error",
@@ -45,3 +49,10 @@ const (
 	codeTooManyConnects  = "too_many_connects"
 	codeDraining         = "draining"
 )
+
+// codes are all of them, for metrics that exist before the first event.
+var codes = []string{
+	codeBadFrame, codeUnknownType, codeForbidden, codeNotJoined, codeTooLarge, codeTooManyChannels, codeRateLimited,
+	codeUnauthorized, codeUnavailable, codeBadRequest, codeOriginNotAllowed, codeUpgradeRequired, codeTooManySessions,
+	codeTooManyConnects, codeDraining,
+}

@@ -1,10 +1,10 @@
 package hub
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -15,11 +15,11 @@ import (
 
 // command is a client frame (docs/protocol.md, "Client to server").
 type command struct {
-	Type    string          `json:"type"`
-	ID      json.RawMessage `json:"id"`
-	Channel string          `json:"channel"`
-	Data    json.RawMessage `json:"data"`
-	Token   string          `json:"token"`
+	Type    string
+	ID      json.RawMessage
+	Channel string
+	Data    json.RawMessage
+	Token   string
 }
 
 var (
@@ -27,19 +27,24 @@ var (
 	errID        = errors.New("id is a number or a string of at most 64 bytes")
 )
 
-// parseCommand decodes one client frame. An id that cannot be repeated is not in
-// the command that comes with the error.
+// parseCommand decodes one client frame; names count to the letter. The command
+// that comes with an error has the id, if it can be repeated.
 func parseCommand(frame []byte) (command, error) {
 	var c command
-	if frame = bytes.TrimLeft(frame, " \t\r\n"); len(frame) == 0 || frame[0] != '{' {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(frame, &fields); err != nil || fields == nil {
 		return c, errNotObject
 	}
-	if err := json.Unmarshal(frame, &c); err != nil {
-		return command{}, errNotObject
-	}
-	if !validID(c.ID) {
-		c.ID = nil
+	id := fields["id"]
+	if !validID(id) {
 		return c, errID
+	}
+	c.ID = id
+	c.Data = fields["data"]
+	for name, text := range map[string]*string{"type": &c.Type, "channel": &c.Channel, "token": &c.Token} {
+		if value, ok := fields[name]; ok && (value[0] != '"' || json.Unmarshal(value, text) != nil) {
+			return c, fmt.Errorf("%s is not a string", name)
+		}
 	}
 	if c.Type == "" {
 		return c, errNotObject
@@ -47,12 +52,16 @@ func parseCommand(frame []byte) (command, error) {
 	return c, nil
 }
 
+// validID reports whether id may be repeated: absent, a number, or a short string.
 func validID(id json.RawMessage) bool {
 	if len(id) == 0 {
 		return true
 	}
-	isString, isNumber := id[0] == '"', id[0] == '-' || (id[0] >= '0' && id[0] <= '9')
-	return len(id) <= idBytes && (isString || isNumber)
+	if id[0] != '"' {
+		return len(id) <= idBytes && (id[0] == '-' || (id[0] >= '0' && id[0] <= '9'))
+	}
+	var text string
+	return json.Unmarshal(id, &text) == nil && len(text) <= idBytes
 }
 
 // received obeys one text frame, on the session's goroutine.
@@ -66,10 +75,10 @@ func (s *session) received(frame []byte) {
 		s.cut(CloseInvalidUTF8)
 		return
 	}
-	if !s.withinRate() {
+	c, err := parseCommand(frame)
+	if !s.withinRate(c.ID) {
 		return
 	}
-	c, err := parseCommand(frame)
 	if err != nil {
 		s.deny(c.ID, codeBadFrame, err.Error())
 		return
@@ -117,7 +126,7 @@ func (s *session) denyFor(id json.RawMessage, code, message string, retryAfter t
 
 // withinRate answers frames beyond the rate with `rate_limited`, and cuts a
 // session that goes on and on.
-func (s *session) withinRate() bool {
+func (s *session) withinRate(id json.RawMessage) bool {
 	if s.frames.Allow() {
 		s.strikes = max(0, s.strikes-1)
 		return true
@@ -128,11 +137,16 @@ func (s *session) withinRate() bool {
 		return false
 	}
 	wait := time.Second / time.Duration(s.hub.limits.FramesPerSecond)
-	return s.denyFor(nil, codeRateLimited, "too many frames a second", wait)
+	return s.denyFor(id, codeRateLimited, "too many frames a second", wait)
 }
 
-// limitPings counts pings and pongs (RFC 6455, section 5.5) among the frames.
-func (s *session) limitPings(c *websocket.Conn) {
+// handleControl counts pings and pongs (RFC 6455, section 5.5) among the frames,
+// and answers a close.
+func (s *session) handleControl(c *websocket.Conn) {
+	c.SetCloseHandler(func(code int, _ string) error {
+		s.peerCloses(code)
+		return nil
+	})
 	pong := c.PingHandler()
 	c.SetPingHandler(func(payload string) error {
 		if !s.receivedControl(payload) {
@@ -145,7 +159,7 @@ func (s *session) limitPings(c *websocket.Conn) {
 // receivedControl counts a control frame, and reports whether it is within the
 // rate. It runs on the session's goroutine.
 func (s *session) receivedControl(payload string) bool {
-	if s.isEnded() || !s.withinRate() {
+	if s.isEnded() || !s.withinRate(nil) {
 		return false
 	}
 	s.conn.unfinished = max(0, s.conn.unfinished-int64(len(payload))-controlHeader)
@@ -169,15 +183,19 @@ func (s *session) subscribe(c command) bool {
 	case n >= s.hub.limits.ChannelsPerSession:
 		return s.denyFor(c.ID, codeTooManyChannels, tooManyChannels, limitWait)
 	default:
-		s.join(&membership{session: s, request: c.ID}, grant)
+		s.join(newMembership(s, c.ID), grant)
 	}
 	return true
 }
 
 func (s *session) unsubscribe(c command) bool {
 	m := s.membership(c.Channel)
-	if m == nil || !s.leave(m) {
+	if m == nil {
 		return s.deny(c.ID, codeNotJoined, "this channel is not joined")
+	}
+	unanswered, _ := s.leave(m)
+	for _, id := range unanswered {
+		s.deny(id, codeNotJoined, "this channel was left before it was joined")
 	}
 	s.answer(answer{Type: "left", ID: c.ID, Channel: c.Channel, Reason: "unsubscribed"})
 	return true

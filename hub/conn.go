@@ -45,6 +45,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	c.unfinished += int64(n)
 	if c.unfinished > 2*(c.session.hub.limits.Message+frameEnvelope) {
+		c.session.deny(nil, codeTooLarge, "fragments that come to nothing")
 		c.session.cut(CloseOverLimit)
 		return 0, errFragments
 	}
@@ -53,13 +54,14 @@ func (c *conn) Read(p []byte) (int, error) {
 
 var errFragments = errors.New("fragments that come to nothing")
 
-// Write queues p, one control frame, and writes it unless the socket is full.
-// Before the upgrade it passes the handshake's answer straight through.
+// Write queues p, one control frame. Before the upgrade it passes the handshake's
+// answer straight through.
 func (c *conn) Write(p []byte) (int, error) {
 	if !c.upgraded.Load() {
 		return c.Conn.Write(p)
 	}
-	return len(p), c.session.control(p)
+	c.session.control(p)
+	return len(p), nil
 }
 
 // SetWriteDeadline does nothing once frames are written: the session's writers

@@ -30,14 +30,14 @@ func TestFloodIsToldAndThenCut(t *testing.T) {
 	c := w.login("ann", nil)
 	told := false
 	for range 1000 {
-		if c.WriteMessage(websocket.TextMessage, []byte(`{"type":"ping"}`)) != nil {
+		if c.WriteMessage(websocket.TextMessage, []byte(`{"type":"ping","id":7}`)) != nil {
 			break
 		}
 	}
 	c.expectClose(CloseOverLimit)
 	for len(c.frames) > 0 {
 		if f := <-c.frames; f["code"] == "rate_limited" {
-			told = f["retry_after"] != nil
+			told = f["retry_after"] != nil && f["id"] == 7.0
 		}
 	}
 	if !told {
@@ -68,6 +68,9 @@ func TestFragmentsThatHoldNothingAreCut(t *testing.T) {
 		t.Log(name)
 		c := w.login("ann", nil).raw("\x01\x80\x00\x00\x00\x00")
 		c.flood(fragment)
+		if f := c.expect("error"); f["code"] != "too_large" {
+			t.Errorf("got %v", f)
+		}
 		c.expectClose(CloseOverLimit)
 	}
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"time"
@@ -23,6 +24,8 @@ const (
 	opClose = 0x8
 	opPing  = 0x9
 	finBit  = 0x80
+
+	opcodeBits = 0x0f
 )
 
 // appendHeader appends the header of an unfragmented frame with n bytes of payload.
@@ -82,11 +85,14 @@ type channelState struct {
 }
 
 func answerFrame(a answer) *frame {
-	payload, err := json.Marshal(a)
-	if err != nil {
-		// Strings, numbers and an id that was parsed before always marshal.
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // an id is repeated as it was
+	if err := e.Encode(a); err != nil {
+		// Strings, numbers and an id that was parsed before always can be.
 		panic(err)
 	}
+	payload := bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 	b := appendHeader(make([]byte, 0, headerMax+len(payload)), opText, len(payload))
 	return &frame{bytes: append(b, payload...)}
 }
@@ -98,6 +104,8 @@ func closeFrame(code int, reason string) *frame {
 	b = binary.BigEndian.AppendUint16(b, uint16(code&0xffff))
 	return &frame{bytes: append(b, reason...)}
 }
+
+var emptyCloseFrame = &frame{bytes: appendHeader(nil, opClose, 0)}
 
 var pingFrame = &frame{bytes: appendHeader(nil, opPing, 0)}
 

@@ -89,7 +89,8 @@ type world struct {
 	server *httptest.Server
 	logs   *lockedBuffer
 
-	secrets []string // parts of the tokens that were made
+	registry *prometheus.Registry
+	secrets  []string // parts of the tokens that were made
 }
 
 type lockedBuffer struct {
@@ -119,7 +120,7 @@ var testPatterns = []auth.Pattern{
 
 func newWorld(t testing.TB, change ...func(*Options)) *world {
 	t.Helper()
-	w := &world{t: t, broker: &memoryBroker{subscribed: map[string]bool{}}, logs: &lockedBuffer{}}
+	w := &world{t: t, registry: prometheus.NewRegistry(), broker: &memoryBroker{subscribed: map[string]bool{}}, logs: &lockedBuffer{}}
 	verifier, err := auth.NewVerifier(t.Context(), []auth.Issuer{testIssuer}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +130,7 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 		t.Fatal(err)
 	}
 	o := Options{
-		Verifier: verifier, Policy: policy, Broker: w.broker, Metrics: prometheus.NewRegistry(),
+		Verifier: verifier, Policy: policy, Broker: w.broker, Metrics: w.registry,
 		Logger: slog.New(slog.NewTextHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
@@ -154,6 +155,25 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 		}
 	})
 	return w
+}
+
+// metric returns the sum of the series of name that have a label of that value.
+func (w *world) metric(name, label string) (sum float64) {
+	w.t.Helper()
+	families, err := w.registry.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if f.GetName() == name && l.GetValue() == label {
+					sum += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return sum
 }
 
 func (w *world) isEmpty() bool {

@@ -37,7 +37,7 @@ func newMetrics() *metrics {
 	vec := func(name, help, label string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 	}
-	return &metrics{
+	m := &metrics{
 		joins:      vec("aldaba_joins_total", "Sessions that joined a channel, by the pattern that granted it.", "pattern"),
 		deliveries: vec("aldaba_deliveries_total", "Messages queued on sessions, by pattern.", "pattern"),
 		resyncs:    counter("aldaba_resyncs_total", "Channels whose sessions were told that messages may be missing."),
@@ -47,6 +47,22 @@ func newMetrics() *metrics {
 		cuts:       vec("aldaba_cuts_total", "Sessions that the hub closed, by close code.", "code"),
 		panics:     counter("aldaba_panics_total", "Handlers that panicked, each at the cost of its session."),
 		patterns:   make(map[string]*patternMetrics),
+	}
+	m.create()
+	return m
+}
+
+// create makes the series whose labels are known: a rate needs a zero to begin
+// with.
+func (m *metrics) create() {
+	for _, code := range codes {
+		m.denials.WithLabelValues(code)
+	}
+	for code := range closeReasons {
+		m.cuts.WithLabelValues(strconv.Itoa(code))
+	}
+	for _, kind := range []string{"subscribe", "unsubscribe", "publish", "refresh", "ping"} {
+		m.commands.WithLabelValues(kind)
 	}
 }
 

@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"aldaba/auth"
@@ -24,7 +23,7 @@ func (s *session) refresh(c command) bool {
 	}
 	grants := s.hub.policy.Grants(claims)
 	if no := s.hub.checkChannels(grants); no != nil {
-		return s.deny(c.ID, no.code, no.message)
+		return s.denyFor(c.ID, no.code, no.message, limitWait)
 	}
 	if s.wouldHave(grants) > s.hub.limits.ChannelsPerSession {
 		return s.denyFor(c.ID, codeTooManyChannels, tooManyChannels, limitWait)
@@ -74,18 +73,17 @@ func (s *session) renew(claims *auth.Claims, grants *auth.Grants) (*auth.Grants,
 
 // leaveLost leaves every channel that grants no longer hold.
 func (s *session) leaveLost(grants *auth.Grants) {
-	s.mu.Lock()
-	all := slices.Clone(s.memberships)
-	s.mu.Unlock()
-	for _, m := range all {
-		if grants.Allows(m.channel.name, auth.Receive) || !s.revoke(m) {
+	for _, m := range s.allMemberships() {
+		if grants.Allows(m.channel.name, auth.Receive) {
 			continue
 		}
-		if m.request != nil {
-			s.deny(m.request, codeForbidden, noReceive)
-			continue
+		unanswered, ok := s.revoke(m)
+		for _, id := range unanswered {
+			s.deny(id, codeForbidden, noReceive)
 		}
-		s.answer(answer{Type: "left", Channel: m.channel.name, Reason: "revoked"})
+		if ok && len(unanswered) == 0 {
+			s.answer(answer{Type: "left", Channel: m.channel.name, Reason: "revoked"})
+		}
 	}
 }
 
@@ -94,7 +92,7 @@ func (s *session) leaveLost(grants *auth.Grants) {
 func (s *session) joinGained(before, now *auth.Grants) {
 	for _, g := range gained(before, now) {
 		if s.membership(g.Channel) == nil {
-			s.join(&membership{session: s}, g)
+			s.join(newMembership(s), g)
 		}
 	}
 }

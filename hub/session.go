@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"encoding/binary"
 	"net"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"aldaba/auth"
 
+	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
 	"github.com/rs/xid"
 	"golang.org/x/time/rate"
@@ -38,9 +40,10 @@ type session struct {
 	expires     time.Time
 	memberships []*membership
 	out         outbox
-	timer       *time.Timer // next of: until, notice of expiry, expiry, ping; nil before begin
+	timer       *time.Timer // next of these, notice of expiry, and expiry; nil before begin
 	pingAt      time.Time
 	until       time.Time // when it has to be welcomed, or once ended, gone
+	lateAt      time.Time // when a join is given up; zero: none waits
 	awaited     int       // memberships that the welcome waits for
 	welcomed    bool
 	noticed     bool // of the coming expiry
@@ -68,7 +71,7 @@ func (h *Hub) newSession(claims *auth.Claims, grants *auth.Grants, address strin
 func (s *session) connected(ms *melody.Session) {
 	defer s.guard()
 	ms.Request = nil // its buffers and headers would live as long as the session
-	s.limitPings(ms.WebsocketConnection())
+	s.handleControl(ms.WebsocketConnection())
 	s.conn.upgraded.Store(true)
 	retireWritePump(ms)
 	begun := s.upgrade.begun
@@ -99,7 +102,9 @@ func (s *session) begin(u *upgrade) {
 	auto := s.grants.Auto()
 	s.await(len(auto))
 	for _, g := range auto {
-		s.join(&membership{session: s, atConnect: true}, g)
+		m := newMembership(s)
+		m.atConnect = true
+		s.join(m, g)
 	}
 }
 
@@ -160,22 +165,36 @@ func (s *session) wake() {
 	}
 }
 
-// control queues p, a control frame of gorilla's, and writes at once if the
-// socket is not full: after a close frame the connection is closed.
-func (s *session) control(p []byte) error {
+// control queues p, a control frame of gorilla's: a pong, or the close of a session
+// whose frames it does not take.
+func (s *session) control(p []byte) {
+	if p[0]&opcodeBits == opClose {
+		code := int(binary.BigEndian.Uint16(p[2:])) // gorilla's always have one
+		if code == CloseTooBig {
+			s.deny(nil, codeTooLarge, "a frame was larger than any may be")
+		}
+		s.cut(code)
+		return
+	}
+	s.send(&frame{bytes: slices.Clone(p)})
+}
+
+// peerCloses answers the peer's close frame with its code (RFC 6455, section
+// 5.5.1), unless the hub's own has been sent.
+func (s *session) peerCloses(code int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := &frame{bytes: slices.Clone(p)}
-	if s.ended || !s.out.fits(f, s.hub.limits.Queue) {
-		return nil
+	if s.ended {
+		return
 	}
-	s.out.push(f)
-	if s.out.state == outboxWaiting {
-		return nil
+	s.ended = true
+	s.out.drop(func(*frame) bool { return true })
+	if code == websocket.CloseNoStatusReceived {
+		s.out.push(emptyCloseFrame)
+	} else {
+		s.out.push(closeFrame(code, ""))
 	}
-	a := attempts.Get().(*attempt)
-	defer attempts.Put(a)
-	return s.write(a)
+	s.closeSoon()
 }
 
 // end takes back the messages that wait and closes in order. Answers go out

@@ -36,6 +36,9 @@ func (s *session) tick() {
 		s.cut(code)
 		return
 	}
+	if s.joinIsLate(now) {
+		s.giveUpJoins(now)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -49,6 +52,17 @@ func (s *session) tick() {
 	default:
 		_ = s.socket.Close()
 	}
+}
+
+// joinIsLate reports whether a join may have to be given up, once.
+func (s *session) joinIsLate(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.lateAt.IsZero() || now.Before(s.lateAt) {
+		return false
+	}
+	s.lateAt = time.Time{}
+	return true
 }
 
 // overdue returns the code with which the session is to be cut at now, or 0.
@@ -95,14 +109,19 @@ func (s *session) ping(now time.Time) {
 
 // nextEvent is when the timer has something to do. s.mu is held.
 func (s *session) nextEvent() time.Time {
-	switch {
-	case !s.welcomed:
-		return earlier(s.until, s.expires)
-	case !s.noticed:
-		return earlier(s.expires.Add(-expiryNotice), earlier(s.expires, s.pingAt))
-	default:
-		return earlier(s.expires, s.pingAt)
+	next := s.expires
+	if !s.welcomed {
+		next = earlier(next, s.until)
+	} else {
+		next = earlier(next, s.pingAt)
 	}
+	if s.welcomed && !s.noticed {
+		next = earlier(next, s.expires.Add(-expiryNotice))
+	}
+	if !s.lateAt.IsZero() {
+		next = earlier(next, s.lateAt)
+	}
+	return next
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -21,7 +21,7 @@ const (
 	goesOn = 3 * time.Second
 	// noticed is how soon after the loss of Redis a replica must no longer say
 	// that it is ready: by then its last good probe is too old.
-	noticed = 5 * time.Second
+	noticed = 3500 * time.Millisecond
 )
 
 // traffic publishes numbers to some channels, all the time.

@@ -157,8 +157,8 @@ func (p *probe) verdict(now time.Time) error {
 	defer p.mu.Unlock()
 	since := func(t time.Time) time.Duration { return now.Sub(t).Round(time.Second) }
 	switch {
-	case now.Sub(p.heard) <= p.timing.fresh:
-		return nil
+	case now.Sub(p.heard) <= p.timing.fresh && p.linkErr == nil && !p.listening.IsZero() && p.heard.After(p.listening):
+		return nil // a probe has come back over the link that stands
 	case errors.Is(p.linkErr, errUnconnected):
 		return fmt.Errorf("%s: %w", p.server, p.linkErr)
 	case p.linkErr != nil:
