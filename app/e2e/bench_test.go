@@ -16,13 +16,17 @@ import (
 // Each has joined two channels, one of them its own. What the replica allocates
 // while they connect and has not given back counts as well.
 func BenchmarkIdleSession(b *testing.B) {
-	const sessions = 8000
+	const sessions, most = 8000, 12
 	redis := redistest.Start(b)
 	for b.Loop() {
 		r := serve(b, plain, redis, nil)
 		before := r.rss()
 		conns := r.connectIdle(sessions)
-		b.ReportMetric(float64(r.rss()-before)/sessions/1024, "KiB/session")
+		each := float64(r.rss()-before) / sessions / 1024
+		b.ReportMetric(each, "KiB/session")
+		if each > most {
+			b.Errorf("a session costs %.1f KiB, more than %d", each, most)
+		}
 		for _, conn := range conns {
 			_ = conn.Close()
 		}
