@@ -21,7 +21,9 @@ all: format lint test
 ## run: start everything in one process, with a demo page; needs nothing else
 .PHONY: run
 run:
-	@go run ./app dev
+	@test -x bin/aldaba || echo 'building, a minute or two the first time'
+	@$(MAKE) --silent build
+	@exec bin/aldaba dev
 
 ## build: a static binary, bin/aldaba
 .PHONY: build
@@ -85,8 +87,8 @@ $(TOOLS)/%:
 	GOBIN='$(CURDIR)/$(TOOLS)' go install $(TOOL)@$(lastword $(subst -, ,$*))
 	@mv $(TOOLS)/$(notdir $(TOOL)) $@
 
-# npm writes this file last. Not `npm ci`: a lock file that was written where the
-# registry has the binaries of one platform only (Biome's) is out of step for it.
+# npm writes this file last. Not `npm ci`: for it a lock file that names the optional
+# binaries of one platform only (Biome's) is out of step on the others.
 %/node_modules/.package-lock.json: %/package-lock.json
 	@.ci/setup node
 	npm --prefix $* install --no-save --no-audit --no-fund

@@ -157,11 +157,17 @@ func TestPins(t *testing.T) {
 		"github.com/gin-gonic/gin":     "v1.12.0",
 		"github.com/golang-jwt/jwt/v5": "v5.3.1",
 		"github.com/gorilla/websocket": "v1.5.3",
+
+		"github.com/MicahParks/keyfunc/v3": "v3.9.1",
+		"github.com/alicebob/miniredis/v2": "v2.40.0",
 	} {
 		line := regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(module+" "+version) + `$`)
 		if !line.Match(text) {
 			t.Errorf("go.mod does not require %s %s", module, version)
 		}
+	}
+	if !strings.Contains(string(text), "\tcel.dev/cel-go v") {
+		t.Error("go.mod does not require CEL at cel.dev/cel-go: the old path no longer resolves")
 	}
 	redis := regexp.MustCompile(`github\.com/redis/go-redis/v9 v9\.(\d+)\.`).FindSubmatch(text)
 	if redis == nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -76,23 +77,37 @@ func (c *policyCase) user(claim string) string {
 	return text
 }
 
-// run asks the policy and reports whether it answers as expected.
-func (c *policyCase) run(policy *auth.Policy, userClaim string) (auth.Explanation, bool) {
-	claims := &auth.Claims{User: c.user(userClaim), Values: c.Claims}
-	e := policy.Explain(claims, c.Channel, auth.Action(c.Action))
-	return e, e.Allowed == (c.Expect == "allow")
+// caseReport is how a case went.
+type caseReport struct {
+	Name   string `json:"name"`
+	Line   int    `json:"line"`
+	OK     bool   `json:"ok"`
+	Expect string `json:"expect"`
+	Got    string `json:"got"`
+	auth.Explanation
+
+	at origin
 }
 
-// printFailure says what was expected, what came, and why.
-func (c *policyCase) printFailure(w io.Writer, at origin, e auth.Explanation) {
+// run asks the policy.
+func (c *policyCase) run(policy *auth.Policy, userClaim string) caseReport {
+	claims := &auth.Claims{User: c.user(userClaim), Values: c.Claims}
+	e := policy.Explain(claims, c.Channel, auth.Action(c.Action))
 	got := "deny"
 	if e.Allowed {
 		got = "allow"
 	}
-	name := c.Name
-	if name == "" {
-		name = phrase(e.Action, e.Channel)
+	return caseReport{
+		Name:        cmp.Or(c.Name, phrase(e.Action, e.Channel)),
+		OK:          got == c.Expect,
+		Expect:      c.Expect,
+		Got:         got,
+		Explanation: e,
 	}
-	fmt.Fprintf(w, "%v: %s: expected %s, got %s\n", at, printable(name), c.Expect, got)
-	printReasons(w, e.Reasons)
+}
+
+// printFailure says what was expected, what came, and why.
+func (r *caseReport) printFailure(w io.Writer) {
+	fmt.Fprintf(w, "%v: %s: expected %s, got %s\n", r.at, printable(r.Name), r.Expect, r.Got)
+	printReasons(w, r.Reasons)
 }

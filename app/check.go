@@ -2,12 +2,16 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 )
 
 type checkCmd struct {
 	Cases  string `arg:"" optional:"" placeholder:"CASES.yaml" help:"A policy test."`
 	Config string `placeholder:"FILE" help:"Configuration to check instead of ./config.yaml."`
+	JSON   bool   `name:"json" help:"Print an object with faults and cases."`
 }
 
 // Help is shown by --help.
@@ -32,12 +36,27 @@ Secrets are needed here as they are there; where there are none, any 32 bytes do
 }
 
 func (c *checkCmd) Run(sh *shell) error {
-	config, err := loadChecked(c.Config, sh.environ)
+	r := &checkReport{Faults: []faultReport{}, Cases: []caseReport{}}
+	err := c.check(sh.environ, r)
+	if c.JSON {
+		var all faults
+		if errors.As(err, &all) {
+			r.addFaults(all)
+		}
+		return errors.Join(json.NewEncoder(sh.out).Encode(r), err)
+	}
+	r.print(sh.out, c.Cases)
+	return err
+}
+
+// check fills the report. Faults are in the error that it returns.
+func (c *checkCmd) check(environ []string, r *checkReport) error {
+	config, err := loadChecked(c.Config, environ)
 	if err != nil {
 		return err
 	}
 	defer config.close()
-	fmt.Fprintf(sh.out, "%s: no fault\n", config.origins.file)
+	r.File = config.origins.file
 	if c.Cases == "" {
 		return nil
 	}
@@ -48,15 +67,54 @@ func (c *checkCmd) Run(sh *shell) error {
 	}
 	failed := 0
 	for i := range cases {
-		one := &cases[i]
-		if e, ok := one.run(config.policy, userClaim); !ok {
-			one.printFailure(sh.out, from.find(fmt.Sprintf("[%d]", i)), e)
+		one := cases[i].run(config.policy, userClaim)
+		one.at = from.find(fmt.Sprintf("[%d]", i))
+		one.Line = one.at.line
+		r.Cases = append(r.Cases, one)
+		if !one.OK {
 			failed++
 		}
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %s went wrong", failed, plural(len(cases), "case"))
 	}
-	fmt.Fprintf(sh.out, "%s: %s, all as expected\n", c.Cases, plural(len(cases), "case"))
 	return nil
+}
+
+// checkReport is what `aldaba check` found.
+type checkReport struct {
+	File   string        `json:"file,omitempty"` // without fault
+	Faults []faultReport `json:"faults"`
+	Cases  []caseReport  `json:"cases"`
+}
+
+// faultReport is a fault: of a line of a file, or of a variable.
+type faultReport struct {
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
+	Variable string `json:"variable,omitempty"`
+	Path     string `json:"path,omitempty"`
+	Reason   string `json:"reason"`
+}
+
+func (r *checkReport) addFaults(all faults) {
+	for _, f := range all {
+		r.Faults = append(r.Faults, faultReport{f.origin.file, f.origin.line, f.origin.variable, f.path, f.reason})
+	}
+}
+
+func (r *checkReport) print(w io.Writer, casesFile string) {
+	if r.File != "" {
+		fmt.Fprintf(w, "%s: no fault\n", r.File)
+	}
+	failed := false
+	for i := range r.Cases {
+		if one := &r.Cases[i]; !one.OK {
+			one.printFailure(w)
+			failed = true
+		}
+	}
+	if len(r.Cases) > 0 && !failed {
+		fmt.Fprintf(w, "%s: %s, all as expected\n", casesFile, plural(len(r.Cases), "case"))
+	}
 }

@@ -23,6 +23,7 @@ type publishCmd struct {
 	JSON    string `arg:"" name:"json" help:"The message, one JSON document; - reads it from standard input."`
 	Redis   string `placeholder:"URL" help:"Redis to publish through."`
 	Config  string `placeholder:"FILE" help:"Configuration with redis.url and redis.prefix."`
+	Report  bool   `name:"json" help:"Print an object with channel and bytes."`
 }
 
 // Help is shown by --help.
@@ -56,6 +57,9 @@ func (c *publishCmd) Run(ctx context.Context, sh *shell) error {
 	defer cancel()
 	if err := b.Publish(ctx, c.Channel, data); err != nil {
 		return fmt.Errorf("%w%s", err, redisHint(s, c.Redis))
+	}
+	if c.Report {
+		return json.NewEncoder(sh.out).Encode(map[string]any{"channel": c.Channel, "bytes": len(data)})
 	}
 	return nil
 }

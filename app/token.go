@@ -12,11 +12,11 @@ import (
 )
 
 type tokenCmd struct {
-	Sub    string        `required:"" placeholder:"USER" help:"Who the token is for."`
-	Claim  []string      `sep:"none" placeholder:"K=JSON" help:"A further claim; may be given many times."`
-	TTL    time.Duration `name:"ttl" default:"1h" help:"How long the token is good."`
-	Config string        `placeholder:"FILE" help:"Configuration with the key to sign with."`
-	JSON   bool          `name:"json" help:"Print an object with token and expires_at."`
+	Sub    string         `required:"" placeholder:"USER" help:"Who the token is for."`
+	Claim  []string       `sep:"none" placeholder:"K=JSON" help:"A further claim; may be given many times."`
+	TTL    *time.Duration `name:"ttl" placeholder:"1h" help:"How long the token is good; an hour if not said."`
+	Config string         `placeholder:"FILE" help:"Configuration with the key to sign with."`
+	JSON   bool           `name:"json" help:"Print an object with token and expires_at."`
 }
 
 // Help is shown by --help.
@@ -28,7 +28,11 @@ that is ./config.yaml, and if that has no issuer, the running "aldaba dev".
 }
 
 func (c *tokenCmd) Run(sh *shell) error {
-	if c.TTL <= 0 {
+	ttl := time.Hour
+	if c.TTL != nil {
+		ttl = *c.TTL
+	}
+	if ttl <= 0 {
 		return misuse("--ttl must be more than 0; for a token that has expired: --claim exp=1")
 	}
 	if c.Sub == "" {
@@ -48,8 +52,11 @@ func (c *tokenCmd) Run(sh *shell) error {
 	}
 	claims := make(map[string]any)
 	setClaim(claims, s.Auth.Issuers[i].UserClaim, c.Sub)
+	if err := c.contradiction(claims, extra); err != nil {
+		return err
+	}
 	maps.Copy(claims, extra)
-	token, expiresAt, err := signToken(s.Auth.Issuers[i], claims, c.TTL)
+	token, expiresAt, err := signToken(s.Auth.Issuers[i], claims, ttl)
 	if err != nil {
 		if all := authFaults(err, fmt.Sprintf("auth.issuers[%d].", i), s.origins); isAuthFault(err) {
 			return all.orNil()
@@ -61,6 +68,20 @@ func (c *tokenCmd) Run(sh *shell) error {
 	}
 	_, err = fmt.Fprintln(sh.out, token)
 	return err
+}
+
+// contradiction refuses a claim that says otherwise than a flag does: the token
+// would be another than the one asked for.
+func (c *tokenCmd) contradiction(claims, extra map[string]any) error {
+	for name := range claims {
+		if _, twice := extra[name]; twice {
+			return misuse("--claim %s and --sub both name the user: leave one out of --claim", name)
+		}
+	}
+	if _, twice := extra["exp"]; twice && c.TTL != nil {
+		return misuse("--claim exp and --ttl both say when the token ends: give one of them")
+	}
+	return nil
 }
 
 func isAuthFault(err error) bool {

@@ -3,12 +3,12 @@
 //
 // # What Redis must allow
 //
-// Any Redis since 2.8 will do: alone, behind sentinels, or a cluster. Where the
-// server has access control lists, this user suffices (PREFIX is Options.Prefix,
-// which may be empty; go-redis authenticates with HELLO or AUTH, which Redis
-// allows to everyone):
+// Redis 6 or newer: alone, behind sentinels, or a cluster. This user suffices
+// (PREFIX is Options.Prefix, which may be empty; go-redis authenticates with HELLO
+// or AUTH, which Redis allows to everyone); Tail of patterns needs `+psubscribe
+// +punsubscribe` besides:
 //
-//	user aldaba on >PASSWORD resetchannels &PREFIX* -@all +subscribe +unsubscribe +psubscribe +publish +ping
+//	user aldaba on >PASSWORD resetkeys resetchannels &PREFIX* -@all +auth +ping +subscribe +unsubscribe +publish
 //
 // A cluster needs `+cluster|slots +command` besides, a database other than 0
 // `+select`, and `?client_name=` in the URL `+client|setname`.
