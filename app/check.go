@@ -39,8 +39,7 @@ func (c *checkCmd) Run(sh *shell) error {
 	r := &checkReport{Faults: []faultReport{}, Cases: []caseReport{}}
 	err := c.check(sh.environ, r)
 	if c.JSON {
-		var all faults
-		if errors.As(err, &all) {
+		if all, ok := errors.AsType[faults](err); ok {
 			r.addFaults(all)
 		}
 		return errors.Join(json.NewEncoder(sh.out).Encode(r), err)
