@@ -276,3 +276,23 @@ func servePage(t *testing.T) string {
 	t.Cleanup(s.Close)
 	return s.URL
 }
+
+// TestClientStaysWithinTheRate has the JavaScript client ask for more channels than
+// the hub takes frames a second.
+func TestClientStaysWithinTheRate(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	r := serve(t, checked, redis, object{"limits": object{"frames_per_second": 20}})
+	l := listener{Name: "root", user: "root", claims: object{"roles": []any{"admin"}}, hears: []string{"user:root", "broadcast"}}
+	l.URL, l.Token = "ws://"+r.public+"/ws", token(t, l.user, l.claims)
+	for i := range 60 {
+		room := fmt.Sprint("room:", i)
+		l.Subscribe, l.hears = append(l.Subscribe, room), append(l.hears, room)
+	}
+	h := newHeard()
+	listenInScript(t, []listener{l}, h, "node")
+	awaitJoined(t, []listener{l}, h)
+	if refused := h.of("root", "refused"); len(refused) > 0 {
+		t.Errorf("refused: %v", refused)
+	}
+}

@@ -41,6 +41,9 @@ const STABLE = 5 * SECOND; // a session that lives so long ends the back-off
 const BACKOFF_FIRST = 1 * SECOND;
 const BACKOFF_MAX = 30 * SECOND;
 const RESTART_SPREAD = 5 * SECOND;
+const ASK_GAP = 60; // between two subscribes: the hub takes twenty frames a second
+const RETRY_MARGIN = 100; // beyond what the hub says to wait, for its clock is not this one
+const TOKEN_LEEWAY = 60 * SECOND; // by which the clock here may be ahead before a token is called expired
 const REFRESH_GAP = 5 * SECOND; // tokens that live less than a minute are `expiring` at once, again and again
 
 const EXPIRED = 4401;
@@ -163,11 +166,12 @@ export class Client {
   /**
    * Calls fn for each message of a channel, joined or not yet. It does not subscribe: channels that the token's claims
    * yield are joined by the hub, others need `subscribe`.
-   * @param {string} channel
+   * @param {string} channel not empty; anything else is a TypeError, here and below
    * @param {(data: any, message: Message) => void} fn
    * @returns {() => void} takes the handler off
    */
   on(channel, fn) {
+    if (!isChannel(channel)) throw notChannel();
     const set = this.#handlers.get(channel) ?? new Set();
     this.#handlers.set(channel, set);
     set.add(fn);
@@ -233,11 +237,13 @@ export class Client {
 
   /**
    * Asks for a channel, now or once connected, and again after each reconnect. Resolves when the hub has joined it;
-   * rejects with an AldabaError, and is forgotten, when the hub refuses.
+   * rejects with an AldabaError, and is forgotten, when the hub refuses. Asking too fast is no refusal: the client paces
+   * itself, and asks again when it is told to wait.
    * @param {string} channel
    * @returns {Promise<void>}
    */
   subscribe(channel) {
+    if (!isChannel(channel)) return Promise.reject(notChannel());
     if (this.#state === 'closed') return Promise.reject(new AldabaError('closed', 'the client is closed'));
     let want = this.#wanted.get(channel);
     if (!want) {
@@ -255,6 +261,7 @@ export class Client {
    * @returns {Promise<void>}
    */
   async unsubscribe(channel) {
+    if (!isChannel(channel)) throw notChannel();
     const want = this.#wanted.get(channel);
     this.#wanted.delete(channel);
     this.#missed.delete(channel);
@@ -270,12 +277,14 @@ export class Client {
 
   /**
    * Publishes a JSON document. Resolves when the broker has it. Rejects at once with the code `offline` when the client
-   * is not open, and with `connection_lost` or `timeout` when nobody knows whether it was published.
+   * is not open, with `rate_limited` and `retryAfter` when there were too many frames in a second, and with
+   * `connection_lost` or `timeout` when nobody knows whether it was published.
    * @param {string} channel
    * @param {any} data
    * @returns {Promise<void>}
    */
   async publish(channel, data) {
+    if (!isChannel(channel)) throw notChannel();
     if (this.#state !== 'open') throw new AldabaError('offline', `cannot publish while ${this.#state}`);
     await this.#command({ type: 'publish', channel, data });
   }
@@ -374,6 +383,12 @@ export class Client {
 
   /** The connection has ended, before or after welcome. @param {number} code @param {string} reason */
   #lost(code, reason) {
+    if (this.#state === 'connecting' && hasExpired(this.#token)) {
+      // A refused upgrade does not say why; told only now, for the hub may have the better clock.
+      const attempt = this.#attempt;
+      this.#report(new AldabaError('bad_token', 'getToken gave a token that has expired'));
+      if (attempt !== this.#attempt) return;
+    }
     if (code === EXPIRED) {
       this.#spent = this.#token;
       this.#rejections++;
@@ -538,8 +553,9 @@ export class Client {
   }
 
   /**
-   * Asks for what is wanted and not joined, one channel at a time: the hub works on one command at a time too, and a
-   * reconnect with many channels must not run into its rate limit.
+   * Asks for what is wanted and not joined, one channel at a time, for the hub works on one command at a time too. On a
+   * fast connection that alone would run into its rate limit, after a reconnect with many channels: hence the gap, which
+   * also stands between one call and the next. Other frames count too, so `rate_limited` may come nevertheless.
    */
   async #ask() {
     const attempt = this.#attempt;
@@ -549,19 +565,25 @@ export class Client {
       const next = [...this.#wanted].find(([channel]) => !this.#joined.has(channel));
       if (!next) break;
       const [channel, want] = next;
+      const gap = this.#pause('gap', ASK_GAP);
       const error = await this.#command({ type: 'subscribe', channel }).then(() => null, asError);
       if (attempt !== this.#attempt) return;
-      if (this.#wanted.get(channel) !== want || this.#joined.has(channel)) continue;
-      if (error && mayComeLater(error, want)) {
-        await new Promise((resolve) => this.#after('ask', (error.retryAfter || 1) * SECOND, resolve));
-        continue;
+      if (this.#wanted.get(channel) === want && !this.#joined.has(channel)) {
+        if (error && mayComeLater(error, want))
+          await this.#pause('ask', (error.retryAfter ?? 1) * SECOND + RETRY_MARGIN);
+        else this.#giveUp(channel, want, error);
       }
-      this.#wanted.delete(channel);
-      this.#missed.delete(channel);
-      want.reject(error ?? new AldabaError('bad_frame', 'the hub joined another channel'));
-      if (want.held) this.#emit('left', channel, error?.code);
+      await gap;
     }
     this.#asking = 0;
+  }
+
+  /** The hub will not join it. @param {string} channel @param {Subscription} want @param {AldabaError | null} error */
+  #giveUp(channel, want, error) {
+    this.#wanted.delete(channel);
+    this.#missed.delete(channel);
+    want.reject(error ?? new AldabaError('bad_frame', 'the hub joined another channel'));
+    if (want.held) this.#emit('left', channel, error?.code);
   }
 
   /** Answers `expiring` with a fresh token, and keeps trying until the hub takes it or cuts the session. */
@@ -589,7 +611,7 @@ export class Client {
         wait = backoff(failures++) / 2;
       }
       if (attempt !== this.#attempt) return;
-      await new Promise((resolve) => this.#after('refresh', wait, resolve));
+      await this.#pause('refresh', wait);
     }
     this.#refreshing = 0;
   }
@@ -692,6 +714,11 @@ export class Client {
     );
   }
 
+  /** Resolves after that time, or never if the attempt ends before. @param {string} name @param {number} ms */
+  #pause(name, ms) {
+    return new Promise((resolve) => this.#after(name, ms, resolve));
+  }
+
   /** @param {string | number} name */
   #stop(name) {
     clearTimeout(this.#timers.get(name));
@@ -707,6 +734,26 @@ function backoff(failures) {
 /** @param {number} ceiling */
 function upTo(ceiling) {
   return Math.floor(Math.random() * ceiling);
+}
+
+/** @param {unknown} channel */
+function isChannel(channel) {
+  return typeof channel === 'string' && channel !== '';
+}
+
+function notChannel() {
+  return new TypeError('aldaba: a channel is a string that is not empty');
+}
+
+/** Whether it is a JWT whose time is over; of other tokens nothing is known. @param {string | undefined} token */
+function hasExpired(token) {
+  try {
+    const [, claims] = /** @type {string} */ (token).split('.');
+    const { exp } = JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/')));
+    return exp * SECOND < Date.now() - TOKEN_LEEWAY;
+  } catch {
+    return false;
+  }
 }
 
 /** @returns {Subscription} */

@@ -79,12 +79,12 @@ function allow(id, usable, hint) {
   answer(id);
 }
 
-/** Says in a form why it failed, or again what it is for. @param {string} id @param {Error | null} [error] */
-function answer(id, error = null) {
+/** Says in a form why nothing happened, or again what it is for. @param {string} id @param {string} [why] */
+function answer(id, why = '') {
   const hint = $(id).querySelector('.hint');
-  hint.textContent = error ? `Not sent: ${error.message}.` : hint.dataset.usual;
-  hint.classList.toggle('fault', error !== null);
-  if (error) say(hint.textContent);
+  hint.textContent = why || hint.dataset.usual;
+  hint.classList.toggle('fault', why !== '');
+  if (why) say(why);
 }
 
 /** Sends what a form says, and empties it. @param {string} id @param {() => Promise<void>} send */
@@ -98,7 +98,7 @@ function onSend(id, send) {
       answer(id);
       if (input.value === sent) input.value = '';
     } catch (error) {
-      answer(id, /** @type {Error} */ (error));
+      answer(id, `Not sent: ${/** @type {Error} */ (error).message}.`);
     }
   };
 }
@@ -121,6 +121,9 @@ function be(user) {
       speaks,
       speaks ? 'Whoever is in a room may also speak in it.' : `${name}’s token names no room.`,
     );
+    $('rooms').querySelector('.empty').textContent = speaks
+      ? 'Silence so far. Say something below, or paste a line into a terminal.'
+      : 'No room yet. Knock at another door, at the end of this page, and what is said there appears here.';
   };
   redraw();
   $('private-about').textContent = `Only ${name} hears these, on every device.`;
@@ -134,6 +137,8 @@ function be(user) {
       ? 'From a page only an admin may send one.'
       : `${name} is no admin and may not send one from here.`,
   );
+
+  allow('knock', true, 'Dora is an admin: any room opens for her.');
 
   const session = connect({ url: '/ws', getToken: () => getToken(user.name) });
   client = session;
@@ -164,11 +169,16 @@ function be(user) {
   $('knock').onsubmit = async (/** @type {Event} */ event) => {
     event.preventDefault();
     const room = `room:${$('knock-room').value}`;
-    const words = await session.subscribe(room).then(
+    const answered = session.subscribe(room).then(
       () => 'The door opens: joined.',
       (/** @type {any} */ error) => `${error.code}: ${error.message}`,
     );
-    if (client === session) show('ask', room, words);
+    const waits = session.state === 'connecting' || session.state === 'waiting';
+    answer('knock', waits ? 'Not asked yet: waiting for the connection.' : '');
+    const words = await answered;
+    if (client !== session) return;
+    answer('knock');
+    show('ask', room, words);
   };
 }
 

@@ -40,7 +40,7 @@ function words(data) {
     const text = JSON.stringify(data);
     return { headline: make('code', {}, text), headlineText: text, more: [] };
   }
-  const from = [data.from, data.author].find((name) => typeof name === 'string');
+  const from = [data.from, data.author, data.by].find((name) => typeof name === 'string');
   return { headline: document.createTextNode(headline), headlineText: headline, more, from };
 }
 

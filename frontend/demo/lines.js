@@ -6,8 +6,10 @@ const COPIED = 1500; // milliseconds for which a button says so
 
 /** Names that a POSIX shell takes as they are; channels may have `|`, `#` and `~` too. */
 const PLAIN = /^[\w.:@/+=%-]+$/;
+/** @param {string} text between single quotes in a POSIX shell */
+const escaped = (text) => text.replaceAll("'", "'\\''");
 /** @param {string} text for a POSIX shell */
-const quoted = (text) => (PLAIN.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+const quoted = (text) => (PLAIN.test(text) ? text : `'${escaped(text)}'`);
 
 /**
  * The lines that publish a document of texts (JSON and Python write these alike).
@@ -20,9 +22,9 @@ export function lines(channel, data, port) {
     line(
       'Python',
       channel,
-      `import json, redis; redis.Redis(port=${port}).publish("`,
-      channel,
-      `", json.dumps(${json}))`,
+      `python3 -c 'import json, redis; redis.Redis(port=${port}).publish(`,
+      escaped(JSON.stringify(channel)),
+      `, json.dumps(${escaped(json)}))'`,
     ),
   ];
 }

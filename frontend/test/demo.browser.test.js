@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
+import { findChromium } from '../test-support/chromium.js';
 import { DevHub } from '../test-support/dev-hub.js';
 
 /** @param {string} name */
@@ -23,7 +24,7 @@ let browser;
 
 before(async () => {
   browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
+    executablePath: findChromium(),
     args: [
       '--no-sandbox',
       '--disable-gpu',
@@ -172,9 +173,10 @@ test('the lines that are copied do what they say', async (t) => {
   const python = await copied('rooms', 'Python');
   assert.equal(
     python,
-    `import json, redis; redis.Redis(port=${port}).publish("room:garden", json.dumps({"text":"Anybody here?","from":"backend"}))`,
+    `python3 -c 'import json, redis; redis.Redis(port=${port}).publish("room:garden", json.dumps({"text":"Anybody here?","from":"backend"}))'`,
   );
-  execFileSync('/usr/bin/python3', ['-c', python]);
+  // Debian's python3 is the one that has its python3-redis.
+  execFileSync('sh', ['-c', python], { env: { ...process.env, PATH: `/usr/bin:${process.env.PATH}` } });
   await shows(anna, 'rooms', 'Anybody here?');
 
   // Without permission the line is selected instead.

@@ -10,6 +10,7 @@
 import { createInterface } from 'node:readline';
 import { chromium } from '../../../frontend/node_modules/playwright-core/index.mjs';
 import WebSocket from '../../../frontend/node_modules/ws/wrapper.mjs';
+import { findChromium } from '../../../frontend/test-support/chromium.js';
 import { connect } from '../../../frontend/client/aldaba.js';
 
 const [kind, page] = process.argv.slice(2);
@@ -35,7 +36,7 @@ if (kind === 'node') {
   const clients = sessions.map((session) => listen(connect, say, session, WebSocket));
   end = () => clients.map((client) => client.close());
 } else {
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu'] });
+  const browser = await chromium.launch({ executablePath: findChromium(), args: ['--no-sandbox', '--disable-gpu'] });
   for (const session of sessions) {
     const tab = await (await browser.newContext()).newPage();
     tab.on('pageerror', (error) => say({ name: session.name, error: error.message }));

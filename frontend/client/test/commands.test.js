@@ -82,7 +82,7 @@ test('asking too fast is slowed down, not refused', async (t) => {
   const one = await connection.frame();
   connection.send({ type: 'error', id: one.id, code: 'rate_limited', message: 'too fast', retry_after: 2 });
   await heard(client, connection);
-  tick(1999);
+  tick(2099); // two seconds, and a tenth for clocks that differ
   assert.equal(connection.unread, 0);
   tick(1);
   const two = await connection.frame();
@@ -150,7 +150,7 @@ test('a channel unavailable after a reconnect is asked for again', async (t) => 
   const frame = await again.frame();
   again.send({ type: 'error', id: frame.id, code: 'unavailable', message: 'later', retry_after: 1 });
   await heard(client, again);
-  tick(1000);
+  tick(1100); // and a tenth for clocks that differ
   assert.equal((await again.frame()).channel, 'room:7');
 });
 
@@ -201,6 +201,25 @@ test('unsubscribe ends a subscribe under way, and a new subscribe is not lost in
   await Promise.all([first, left, second]);
   await heard(client, connection);
   assert.deepEqual(client.channels, ['room:7']);
+});
+
+test('only a string names a channel', async (t) => {
+  const { client, connection } = await openClient(t);
+  for (const channel of [5, '', null, undefined, ['user:42']]) {
+    assert.throws(() => client.on(channel, () => {}), TypeError);
+    await assert.rejects(client.subscribe(channel), TypeError);
+    await assert.rejects(client.unsubscribe(channel), TypeError);
+    await assert.rejects(client.publish(channel, 1), TypeError);
+  }
+  assert.equal(connection.unread, 0);
+});
+
+test('publishing too fast rejects at once, with the time to wait', async (t) => {
+  const { client, connection } = await openClient(t);
+  const refused = refuses(client.publish('room:7', 1), 'rate_limited');
+  const { id } = await connection.frame();
+  connection.send({ type: 'error', id, code: 'rate_limited', message: 'too fast', retry_after: 0.05 });
+  assert.equal((await refused).retryAfter, 0.05);
 });
 
 test('publish resolves on published and rejects with the code of the hub', async (t) => {

@@ -216,6 +216,26 @@ test('what is not a token never travels', async (t) => {
   }
 });
 
+test('a token that has expired is reported when the hub refuses it', async (t) => {
+  const jwt = (claims) => `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.x`;
+  const seconds = Math.floor(Date.now() / 1000);
+  for (const [token, code] of [
+    [jwt({ exp: seconds - 3600 }), 'bad_token'],
+    [jwt({ exp: seconds + 3600 }), undefined],
+    ['opaque', undefined],
+  ]) {
+    const { client, error, errors } = startClient(
+      t,
+      { url: 'ws://127.0.0.1:1/ws' },
+      { getToken: () => token },
+    );
+    await until(client, 'waiting');
+    assert.equal(errors.length, code ? 1 : 0);
+    if (code) assert.equal((await error()).code, code);
+    client.close();
+  }
+});
+
 test('getToken that never answers has failed after 15 seconds', async (t) => {
   const tick = stopTheClock(t);
   const { client, error } = startClient(
