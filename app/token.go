@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func (c *tokenCmd) Run(sh *shell) error {
 	}
 	claims := make(map[string]any)
 	setClaim(claims, s.Auth.Issuers[i].UserClaim, c.Sub)
-	if err := c.contradiction(claims, extra); err != nil {
+	if err := c.contradiction(s.Auth.Issuers[i].UserClaim, extra); err != nil {
 		return err
 	}
 	maps.Copy(claims, extra)
@@ -72,10 +73,12 @@ func (c *tokenCmd) Run(sh *shell) error {
 
 // contradiction refuses a claim that says otherwise than a flag does: the token
 // would be another than the one asked for.
-func (c *tokenCmd) contradiction(claims, extra map[string]any) error {
-	for name := range claims {
+func (c *tokenCmd) contradiction(userClaim string, extra map[string]any) error {
+	userClaim = cmp.Or(userClaim, "sub")
+	top, _, _ := strings.Cut(userClaim, ".")
+	for _, name := range []string{userClaim, top} {
 		if _, twice := extra[name]; twice {
-			return misuse("--claim %s and --sub both name the user: leave one out of --claim", name)
+			return misuse("--claim %s and --sub both name the user: leave it out of --claim", name)
 		}
 	}
 	if _, twice := extra["exp"]; twice && c.TTL != nil {
