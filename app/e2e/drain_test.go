@@ -53,10 +53,19 @@ func TestDrainedSessionsComeBackSpreadOverTime(t *testing.T) {
 		count[min(slices-1, int((at-first)*slices/spread))]++
 	}
 	t.Logf("sessions came back after %v, by eighths of the spread: %v", first.Round(time.Millisecond), count)
-	for i, n := range count {
-		if n < sessions/slices/3 || n > sessions/slices*2 {
-			t.Errorf("%d came back in the eighth no. %d", n, i+1)
+	// An even spread has 250 in each. A machine under load may be late with some, but
+	// sessions that all come at once fill an eighth or two.
+	filled := 0
+	for _, n := range count {
+		if n > sessions/slices/4 {
+			filled++
 		}
+		if n > sessions*2/5 {
+			t.Errorf("%d came back within an eighth", n)
+		}
+	}
+	if filled < slices*5/8 {
+		t.Errorf("they came back in %d eighths of the spread", filled)
 	}
 	if first < 900*time.Millisecond {
 		t.Errorf("the first was closed after %v, before the delay was over", first)
