@@ -102,14 +102,19 @@ func (c *channel) admit(m *membership) {
 }
 
 // repeat answers a further subscribe: at once if m has joined, else when it does.
-func (c *channel) repeat(m *membership, request json.RawMessage) {
+// It returns false if m has left meanwhile.
+func (c *channel) repeat(m *membership, request json.RawMessage) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m.wait == nil {
+	switch {
+	case m.state == memberLeft:
+		return false
+	case m.wait == nil:
 		m.session.answer(answer{Type: "joined", ID: request, Channel: c.name})
-		return
+	default:
+		m.wait.requests = append(m.wait.requests, request)
 	}
-	m.wait.requests = append(m.wait.requests, request)
+	return true
 }
 
 // waitsUntil returns when m is given up, or zero if it does not wait.

@@ -41,9 +41,12 @@ func parseCommand(frame []byte) (command, error) {
 	}
 	c.ID = id
 	c.Data = fields["data"]
-	for name, text := range map[string]*string{"type": &c.Type, "channel": &c.Channel, "token": &c.Token} {
-		if value, ok := fields[name]; ok && (value[0] != '"' || json.Unmarshal(value, text) != nil) {
-			return c, fmt.Errorf("%s is not a string", name)
+	for _, f := range []struct {
+		name string
+		text *string
+	}{{"type", &c.Type}, {"channel", &c.Channel}, {"token", &c.Token}} {
+		if value, ok := fields[f.name]; ok && (value[0] != '"' || json.Unmarshal(value, f.text) != nil) {
+			return c, fmt.Errorf("%s is not a string", f.name)
 		}
 	}
 	if c.Type == "" {
@@ -168,6 +171,8 @@ func (s *session) receivedControl(payload string) bool {
 
 const tooManyChannels = "the session has joined as many channels as it may"
 
+const notJoined = "this channel is not joined"
+
 const noReceive = "no grant to receive on this channel"
 
 func (s *session) subscribe(c command) bool {
@@ -178,8 +183,7 @@ func (s *session) subscribe(c command) bool {
 	switch m := s.membership(c.Channel); {
 	case !ok:
 		return s.deny(c.ID, codeForbidden, noReceive)
-	case m != nil:
-		m.channel.repeat(m, c.ID)
+	case m != nil && m.channel.repeat(m, c.ID):
 	case n >= s.hub.limits.ChannelsPerSession:
 		return s.denyFor(c.ID, codeTooManyChannels, tooManyChannels, limitWait)
 	default:
@@ -191,9 +195,12 @@ func (s *session) subscribe(c command) bool {
 func (s *session) unsubscribe(c command) bool {
 	m := s.membership(c.Channel)
 	if m == nil {
-		return s.deny(c.ID, codeNotJoined, "this channel is not joined")
+		return s.deny(c.ID, codeNotJoined, notJoined)
 	}
-	unanswered, _ := s.leave(m)
+	unanswered, ok := s.leave(m)
+	if !ok { // given up meanwhile
+		return s.deny(c.ID, codeNotJoined, notJoined)
+	}
 	for _, id := range unanswered {
 		s.deny(id, codeNotJoined, "this channel was left before it was joined")
 	}

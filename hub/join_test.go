@@ -1,6 +1,9 @@
 package hub
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // TestEverySubscribeIsAnswered asks for a channel again and again before the
 // broker has confirmed it.
@@ -69,4 +72,61 @@ func TestJoinsThatTheBrokerNeverConfirmsAreGivenUp(t *testing.T) {
 	asks.ask(`{"type":"subscribe","id":3,"channel":"team:red"}`, "joined")
 	w.hub.Deliver("team:red", []byte("2"))
 	asks.expect("message")
+}
+
+// TestSubscribeWhileTheFirstIsGivenUp asks again in the moment between a join's
+// end in its channel and in its session.
+func TestSubscribeWhileTheFirstIsGivenUp(t *testing.T) {
+	w := newWorld(t)
+	c := w.login("ann", claims{"teams": []string{"red"}})
+	w.broker.hold(true)
+	c.say(`{"type":"subscribe","id":1,"channel":"team:red"}`)
+	c.nothing()
+	s := w.session("ann")
+	m := s.membership("team:red")
+	was, _, ok := m.channel.leaveLate(m, time.Now().Add(2*joinWait))
+	if !ok {
+		t.Fatal("it is not given up")
+	}
+	w.broker.hold(false)
+	c.ask(`{"type":"subscribe","id":2,"channel":"team:red"}`, "joined")
+	s.forget(m, was)
+	w.hub.Deliver("team:red", []byte("1"))
+	c.expect("message")
+}
+
+// TestHangingUpDoesNotWaitForAWriterThatWaitsForTheSession has a writer take and
+// release the session's lock while the timer closes the socket.
+func TestHangingUpDoesNotWaitForAWriterThatWaitsForTheSession(t *testing.T) {
+	w := newWorld(t)
+	w.login("ann", nil)
+	s := w.session("ann")
+	s.mu.Lock()
+	s.ended, s.until = true, time.Now()
+	raw := s.raw
+	s.mu.Unlock()
+	writing, written := make(chan struct{}), make(chan error, 1)
+	go func() {
+		written <- raw.Write(func(uintptr) bool {
+			close(writing)
+			for begin := time.Now(); time.Since(begin) < 200*time.Millisecond; {
+				s.isEnded() // takes the lock
+			}
+			return true
+		})
+	}()
+	<-writing
+	ticked := make(chan struct{})
+	go func() {
+		defer close(ticked)
+		s.tick()
+	}()
+	select {
+	case <-ticked:
+	case <-time.After(patience):
+		t.Fatal("the timer and the writer wait for each other")
+	}
+	if err := <-written; err != nil {
+		t.Error(err)
+	}
 }

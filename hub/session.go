@@ -85,8 +85,10 @@ func (s *session) connected(ms *melody.Session) {
 // frame may be (RFC 6455, section 5.5), which gorilla refuses without a byte
 // written and without holding it against the connection.
 func retireWritePump(ms *melody.Session) {
-	_ = ms.CloseWithMsg(make([]byte, longestControl+1)) // fails on a closed session, which has none
+	_ = ms.CloseWithMsg(tooLongToClose) // fails on a closed session, which has none
 }
+
+var tooLongToClose = make([]byte, longestControl+1)
 
 // begin starts the session's life: its timer, and the joins that its welcome
 // waits for. It runs on the request's goroutine, which ends soon: encoding the
@@ -251,7 +253,8 @@ func (s *session) endOnce(code int) bool {
 }
 
 // hangUp closes the socket at once; the read pump ends with it. A session that
-// has not begun has none yet. s.mu is not held.
+// has not begun has none yet. s.mu is not held: Close waits for a writer, and that
+// may wait for s.mu.
 func (s *session) hangUp() {
 	if s.hasBegun() {
 		_ = s.socket.Close()

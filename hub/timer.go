@@ -39,6 +39,15 @@ func (s *session) tick() {
 	if s.joinIsLate(now) {
 		s.giveUpJoins(now)
 	}
+	if s.goesOn(now) {
+		return
+	}
+	s.hangUp()
+}
+
+// goesOn does what is due and sets the timer anew; it returns false when the peer
+// has had its time to answer the close frame.
+func (s *session) goesOn(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -50,8 +59,9 @@ func (s *session) tick() {
 	case now.Before(s.until): // it has ended while this tick was on its way
 		s.timer.Reset(time.Until(s.until))
 	default:
-		_ = s.socket.Close()
+		return false
 	}
+	return true
 }
 
 // joinIsLate reports whether a join may have to be given up, once.

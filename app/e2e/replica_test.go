@@ -117,9 +117,12 @@ func (r *replica) watch(stderr io.Reader) {
 		r.mu.Lock()
 		r.logs.WriteString(lines.Text() + "\n")
 		r.mu.Unlock()
-		var line struct{ Msg, Address, Admin_address string } //nolint:revive // as it is logged
+		var line struct {
+			Msg, Address string
+			Admin        string `json:"admin_address"`
+		}
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "serving" {
-			r.public, r.admin = line.Address, line.Admin_address
+			r.public, r.admin = line.Address, line.Admin
 			close(r.serving)
 		}
 	}
