@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"aldaba/auth"
+	"aldaba/hub"
 	"aldaba/hub/broker"
 )
 
@@ -23,12 +24,14 @@ type publishCmd struct {
 	JSON    string `arg:"" name:"json" help:"The message, one JSON document; - reads it from standard input."`
 	Redis   string `placeholder:"URL" help:"Redis to publish through."`
 	Config  string `placeholder:"FILE" help:"Configuration with redis.url and redis.prefix."`
-	Report  bool   `name:"json" help:"Print an object with channel and bytes."`
+	Key     string `help:"Idempotency key: of messages with one key within a day the first counts."`
+	Report  bool   `name:"json" help:"Print an object with channel, bytes, and where there is a history position and duplicate."`
 }
 
 // Help is shown by --help.
 func (publishCmd) Help() string {
-	return `The same as PUBLISH by any Redis client, but checked before: a hub drops what is not JSON or too large. Without
+	return `The same as PUBLISH by any Redis client, but checked before: a hub drops what is not JSON or too large. To a channel
+with history it is recorded at once. Without
 --redis it goes through the configuration's Redis, the running "aldaba dev", or redis://127.0.0.1:6379.
 
     aldaba publish user:anna '{"title":"hello"}'
@@ -55,13 +58,22 @@ func (c *publishCmd) Run(ctx context.Context, sh *shell) error {
 	defer b.Close()
 	ctx, cancel := context.WithTimeout(ctx, publishWait)
 	defer cancel()
-	if err := b.Publish(ctx, c.Channel, data); err != nil {
+	done, err := b.Publish(ctx, c.Channel, data, hub.PublishOptions{Key: c.Key})
+	if err != nil {
 		return fmt.Errorf("%w%s", err, redisHint(s, c.Redis))
 	}
 	if c.Report {
-		return json.NewEncoder(sh.out).Encode(map[string]any{"channel": c.Channel, "bytes": len(data)})
+		return json.NewEncoder(sh.out).Encode(publishReport{c.Channel, len(data), done.Position.String(), done.Duplicate})
 	}
 	return nil
+}
+
+// publishReport is what --json prints.
+type publishReport struct {
+	Channel   string `json:"channel"`
+	Bytes     int    `json:"bytes"`
+	Position  string `json:"position,omitempty"`
+	Duplicate bool   `json:"duplicate,omitempty"`
 }
 
 // message returns the document to publish, at most limit bytes of it.
@@ -85,6 +97,10 @@ func (c *publishCmd) message(sh *shell, limit int64) ([]byte, error) {
 
 // openBroker connects to the Redis at url, or else to that of s.
 func openBroker(s *settings, url string, log *slog.Logger) (*broker.Broker, error) {
+	policy, err := auth.NewPolicy(s.Channels)
+	if err != nil {
+		return nil, fmt.Errorf("channels of the configuration: %w", err)
+	}
 	if url == "" {
 		url = s.Redis.URL
 	} else if reason := badRedisURL(url); reason != "" {
@@ -94,10 +110,11 @@ func openBroker(s *settings, url string, log *slog.Logger) (*broker.Broker, erro
 		url = defaultRedis
 	}
 	return broker.Open(broker.Options{
-		URL:     url,
-		Prefix:  s.Redis.Prefix,
-		Message: int64(s.Limits.Message),
-		Logger:  log,
+		URL:       url,
+		Prefix:    s.Redis.Prefix,
+		Message:   int64(s.Limits.Message),
+		Histories: policy.Histories(),
+		Logger:    log,
 	})
 }
 

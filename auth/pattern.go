@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 	"unicode"
 )
 
@@ -32,12 +31,6 @@ type Pattern struct {
 	Presence bool     `yaml:"presence"` // who may receive may see who else is there
 	If       string   `yaml:"if"`       // a CEL condition over `claims`; empty: always
 	History  *History `yaml:"history"`
-}
-
-// History says how much of a channel is kept.
-type History struct {
-	Size int           `yaml:"size"` // messages
-	TTL  time.Duration `yaml:"ttl"`
 }
 
 // pattern is a Pattern ready for use.

@@ -131,6 +131,7 @@ func (h *Hub) admit(r *http.Request, address string) (*session, *refusal) {
 		return nil, no
 	}
 	s := h.newSession(claims, grants, limitAddress(address))
+	s.resuming = r.URL.Query().Has("resume")
 	switch err := h.roster.add(s); {
 	case errors.Is(err, errRefusing):
 		return nil, &refusal{http.StatusServiceUnavailable, codeDraining, "this replica is about to stop", time.Second}

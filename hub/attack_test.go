@@ -354,14 +354,14 @@ func TestOverTLS(t *testing.T) {
 	c := w.read(dial("ann"))
 	c.expect("welcome")
 	for i := range 500 {
-		w.hub.Deliver("room:1", fmt.Append(nil, i))
+		w.hub.Deliver("room:1", Position{}, fmt.Append(nil, i))
 		if f := c.expect("message"); f["data"] != float64(i) {
 			t.Fatalf("got %v, want %d", f, i)
 		}
 	}
 	slow := dial("slow")
 	w.eventually("the slow one is cut", func() bool {
-		w.hub.Deliver("room:1", []byte(`"`+strings.Repeat("x", 2000)+`"`))
+		w.hub.Deliver("room:1", Position{}, []byte(`"`+strings.Repeat("x", 2000)+`"`))
 		c.expect("message")
 		return w.hub.index.lookup("user:slow") == nil
 	})

@@ -23,7 +23,7 @@ func BenchmarkDeliver(b *testing.B) {
 			data := []byte(`"` + strings.Repeat("x", 198) + `"`)
 			b.ReportAllocs()
 			for b.Loop() {
-				h.Deliver("room:1", data)
+				h.Deliver("room:1", Position{}, data)
 				for full(sessions[0]) { // let the flushers keep up
 				}
 			}
@@ -79,7 +79,7 @@ func benchHub(b *testing.B, n int) (*Hub, []*session) {
 		s.socket, s.raw, s.welcomed = socket, rawConn(socket), true
 		s.timer = time.AfterFunc(time.Hour, s.tick)
 		g, _ := grants.Lookup("room:1")
-		s.join(newMembership(s), g)
+		s.join(newMembership(s, Position{}), g)
 		sessions[i] = s
 	}
 	b.Cleanup(func() {

@@ -9,12 +9,14 @@ import (
 // channel is the sessions of one channel on this replica.
 type channel struct {
 	name    string
+	keeps   bool // history
 	metrics *patternMetrics
 	holders int // guarded by index.mu
 
-	mu      sync.Mutex
-	joined  []*membership // hear every message
-	waiting []*membership // will, once the broker has confirmed
+	mu       sync.Mutex
+	joined   []*membership // hear every message
+	waiting  []*membership // will, once the broker has confirmed
+	catching []*membership // will, once they have been sent what they missed
 }
 
 // membership is one session's place in one channel.
@@ -28,17 +30,26 @@ type membership struct {
 	wait  *wait // nil once joined or left
 	state membershipState
 	place int // in the list of its state
+
+	// at is where the session came in: live messages up to there it has, or will
+	// never have. Only with history.
+	at Position
 }
 
 // wait is what a membership waits for the broker with.
 type wait struct {
 	requests []json.RawMessage // ids of the subscribes to answer; nil for one without
-	until    time.Time         // when it is given up
+	until    time.Time         // when it is given up; zero once answered
+	standing standing          // to be answered with
+	catchUp  catchUp
 }
 
-// newMembership returns a membership of s that answers requests.
-func newMembership(s *session, requests ...json.RawMessage) *membership {
-	return &membership{session: s, wait: &wait{requests: requests, until: time.Now().Add(joinWait)}}
+// newMembership returns a membership of s that answers requests, for a client that
+// stands at from.
+func newMembership(s *session, from Position, requests ...json.RawMessage) *membership {
+	return &membership{session: s, wait: &wait{
+		requests: requests, until: time.Now().Add(joinWait), catchUp: catchUp{from: from},
+	}}
 }
 
 type membershipState uint8
@@ -46,6 +57,7 @@ type membershipState uint8
 const (
 	memberNew membershipState = iota
 	memberWaiting
+	memberCatching
 	memberJoined
 	memberLeft
 )
@@ -55,10 +67,24 @@ const (
 func (c *channel) deliver(f *frame) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	n := 0
 	for _, m := range c.joined {
+		if c.keeps && !m.wants(f.at) {
+			continue
+		}
 		m.session.send(f)
+		n++
 	}
-	c.metrics.deliveries.Add(float64(len(c.joined)))
+	for _, m := range c.catching {
+		m.wait.catchUp.hold(f)
+	}
+	c.metrics.deliveries.Add(float64(n))
+}
+
+// wants reports whether a live message at p is news for a session that came in at
+// m.at. One of another epoch is not: resync comes first.
+func (m *membership) wants(p Position) bool {
+	return p.Offset > m.at.Offset && p.Epoch == m.at.Epoch
 }
 
 // enter makes m a member: at once where the broker's subscription is alive,
@@ -72,7 +98,7 @@ func (c *channel) enter(m *membership, b Broker) {
 	// Asked with the lock held: a confirmation that comes meanwhile waits for
 	// it, and then finds m among the waiting.
 	if b.Subscribe(c.name) {
-		c.admit(m)
+		c.confirmed(m)
 		return
 	}
 	m.state = memberWaiting
@@ -80,25 +106,78 @@ func (c *channel) enter(m *membership, b Broker) {
 	c.waiting = append(c.waiting, m)
 }
 
-// confirm admits all who wait.
+// confirm lets in all who wait.
 func (c *channel) confirm() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range c.waiting {
-		c.admit(m)
+		c.confirmed(m)
 	}
 	c.waiting = nil
 }
 
-// admit tells the session and then lets messages through, under the lock: none
+// confirmed admits m, or has it catch up first. c.mu is held.
+func (c *channel) confirmed(m *membership) {
+	if !c.keeps {
+		m.session.admitted(m)
+		c.admit(m)
+		return
+	}
+	m.state = memberCatching
+	m.place = len(c.catching)
+	c.catching = append(c.catching, m)
+	m.session.run(func() { m.session.catchUp(m) })
+}
+
+// admit lets messages through to m, whose session was told under the same lock: none
 // can come before `joined`, none after it is missed. c.mu is held.
 func (c *channel) admit(m *membership) {
-	m.session.admitted(m)
 	m.wait = nil
 	m.state = memberJoined
 	m.place = len(c.joined)
 	c.joined = append(c.joined, m)
 	c.metrics.joins.Inc()
+}
+
+// resync says that messages may have been lost before at, to all that stand before it.
+func (c *channel) resync(at Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := resyncFrame(c, at)
+	for _, m := range c.joined {
+		if c.keeps && m.at.Epoch == at.Epoch && m.at.Offset >= at.Offset {
+			continue // it has read the log since
+		}
+		m.at = at
+		m.session.send(f)
+	}
+	for _, m := range c.catching {
+		m.wait.catchUp.overflow() // what was held is not all
+	}
+	if c.keeps {
+		return // the broker says Subscribed when the log is caught up with
+	}
+	for _, m := range c.waiting {
+		c.confirmed(m)
+	}
+	c.waiting = nil
+}
+
+// tell sends a to the sessions of user that have joined.
+func (c *channel) tell(user string, a answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var f *frame
+	for _, m := range c.joined {
+		if m.session.user != user {
+			continue
+		}
+		if f == nil {
+			f = answerFrame(a)
+			f.channel = c
+		}
+		m.session.send(f)
+	}
 }
 
 // repeat answers a further subscribe: at once if m has joined, else when it does.
@@ -109,7 +188,7 @@ func (c *channel) repeat(m *membership, request json.RawMessage) bool {
 	switch {
 	case m.state == memberLeft:
 		return false
-	case m.wait == nil:
+	case m.wait == nil || m.wait.catchUp.answered:
 		m.session.answer(answer{Type: "joined", ID: request, Channel: c.name})
 	default:
 		m.wait.requests = append(m.wait.requests, request)
@@ -127,42 +206,49 @@ func (c *channel) waitsUntil(m *membership) time.Time {
 	return m.wait.until
 }
 
-// leave takes m out, and returns the state that it had and the subscribes that
-// it has not answered.
-func (c *channel) leave(m *membership) (was membershipState, unanswered []json.RawMessage) {
+// departure is how a membership has ended.
+type departure struct {
+	ok         bool              // it ended now
+	unanswered []json.RawMessage // subscribes that it has not answered
+	awaited    bool              // the welcome waits for it
+}
+
+// leave takes m out.
+func (c *channel) leave(m *membership) departure {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.takeOut(m)
 }
 
-// leaveLate is leave for one that has waited too long at now; ok is false for any
-// other.
-func (c *channel) leaveLate(m *membership, now time.Time) (was membershipState, unanswered []json.RawMessage, ok bool) {
+// leaveLate is leave for one that has waited too long at now, and for no other.
+func (c *channel) leaveLate(m *membership, now time.Time) departure {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m.wait == nil || now.Before(m.wait.until) {
-		return m.state, nil, false
+	if m.wait == nil || m.wait.until.IsZero() || now.Before(m.wait.until) {
+		return departure{}
 	}
-	was, unanswered = c.takeOut(m)
-	return was, unanswered, true
+	return c.takeOut(m)
 }
 
 // takeOut is leave with c.mu held.
-func (c *channel) takeOut(m *membership) (was membershipState, unanswered []json.RawMessage) {
-	was = m.state
+func (c *channel) takeOut(m *membership) departure {
+	d := departure{ok: m.state != memberLeft}
 	if m.wait != nil {
-		unanswered = m.wait.requests
+		d.unanswered = m.wait.requests
+		d.awaited = m.atConnect && !m.wait.catchUp.answered
 	}
-	m.wait = nil
-	m.state = memberLeft
-	switch was {
+	switch m.state {
 	case memberJoined:
 		c.joined = remove(c.joined, m)
 	case memberWaiting:
 		c.waiting = remove(c.waiting, m)
+	case memberCatching:
+		c.catching = remove(c.catching, m)
 	case memberNew, memberLeft:
 	}
-	return was, unanswered
+	m.wait = nil
+	m.state = memberLeft
+	return d
 }
 
 // remove takes m out of its list by moving the last one into its place. A list

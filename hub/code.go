@@ -15,6 +15,7 @@ const (
 	CloseBrokerLost = 4003 // the broker did not confirm the session's channels
 
 	CloseExpired   = 4401 // the token has expired
+	CloseNoResume  = 4408 // asked to resume, and did not say from where
 	CloseOverLimit = 4429 // went on after being told `rate_limited`
 )
 
@@ -28,6 +29,7 @@ var closeReasons = map[int]string{
 	CloseSlow:            "session is too slow",
 	CloseBrokerLost:      "broker is lost",
 	CloseExpired:         "token has expired",
+	CloseNoResume:        "no resume frame",
 	CloseOverLimit:       "over a limit",
 }
 
@@ -40,6 +42,8 @@ const (
 	codeTooLarge         = "too_large"
 	codeTooManyChannels  = "too_many_channels"
 	codeRateLimited      = "rate_limited"
+	codeNoHistory        = "no_history"
+	codeGone             = "gone"
 	codeUnauthorized     = "unauthorized"
 	codeUnavailable      = "unavailable"
 	codeBadRequest       = "bad_request"
@@ -53,6 +57,6 @@ const (
 // codes are all of them, for metrics that exist before the first event.
 var codes = []string{
 	codeBadFrame, codeUnknownType, codeForbidden, codeNotJoined, codeTooLarge, codeTooManyChannels, codeRateLimited,
-	codeUnauthorized, codeUnavailable, codeBadRequest, codeOriginNotAllowed, codeUpgradeRequired, codeTooManySessions,
+	codeNoHistory, codeGone, codeUnauthorized, codeUnavailable, codeBadRequest, codeOriginNotAllowed, codeUpgradeRequired, codeTooManySessions,
 	codeTooManyConnects, codeDraining,
 }

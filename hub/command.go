@@ -20,6 +20,11 @@ type command struct {
 	Channel string
 	Data    json.RawMessage
 	Token   string
+
+	Position      string
+	Positions     map[string]string // by channel
+	After, Before string            // positions
+	Limit         int
 }
 
 var (
@@ -44,13 +49,26 @@ func parseCommand(frame []byte) (command, error) {
 	for _, f := range []struct {
 		name string
 		text *string
-	}{{"type", &c.Type}, {"channel", &c.Channel}, {"token", &c.Token}} {
+	}{
+		{"type", &c.Type},
+		{"channel", &c.Channel},
+		{"token", &c.Token},
+		{"position", &c.Position},
+		{"after", &c.After},
+		{"before", &c.Before},
+	} {
 		if value, ok := fields[f.name]; ok && (value[0] != '"' || json.Unmarshal(value, f.text) != nil) {
 			return c, fmt.Errorf("%s is not a string", f.name)
 		}
 	}
 	if c.Type == "" {
 		return c, errNotObject
+	}
+	if value, ok := fields["positions"]; ok && json.Unmarshal(value, &c.Positions) != nil {
+		return c, errors.New("positions is not an object of strings")
+	}
+	if value, ok := fields["limit"]; ok && json.Unmarshal(value, &c.Limit) != nil {
+		return c, errors.New("limit is not a whole number")
 	}
 	return c, nil
 }
@@ -82,11 +100,16 @@ func (s *session) received(frame []byte) {
 	if !s.withinRate(c.ID) {
 		return
 	}
-	if err != nil {
+	obeyed := false
+	switch {
+	case s.awaitsResume():
+		obeyed = s.resume(c, err)
+	case err != nil:
 		s.deny(c.ID, codeBadFrame, err.Error())
-		return
+	default:
+		obeyed = s.obey(c)
 	}
-	if s.obey(c) {
+	if obeyed {
 		s.hub.metrics.commands.WithLabelValues(c.Type).Inc()
 	}
 }
@@ -108,6 +131,10 @@ func (s *session) obey(c command) bool {
 		return s.publish(c)
 	case "refresh":
 		return s.refresh(c)
+	case "history":
+		return s.history(c)
+	case "ack":
+		return s.ack(c)
 	case "ping":
 		s.answer(answer{Type: "pong", ID: c.ID})
 		return true
@@ -180,6 +207,7 @@ func (s *session) subscribe(c command) bool {
 	grant, ok := s.grants.Lookup(c.Channel)
 	n := len(s.memberships)
 	s.mu.Unlock()
+	from, _ := ParsePosition(c.Position) // one that is none recovers nothing
 	switch m := s.membership(c.Channel); {
 	case !ok:
 		return s.deny(c.ID, codeForbidden, noReceive)
@@ -187,7 +215,7 @@ func (s *session) subscribe(c command) bool {
 	case n >= s.hub.limits.ChannelsPerSession:
 		return s.denyFor(c.ID, codeTooManyChannels, tooManyChannels, limitWait)
 	default:
-		s.join(newMembership(s, c.ID), grant)
+		s.join(newMembership(s, from, c.ID), grant)
 	}
 	return true
 }
@@ -197,11 +225,11 @@ func (s *session) unsubscribe(c command) bool {
 	if m == nil {
 		return s.deny(c.ID, codeNotJoined, notJoined)
 	}
-	unanswered, ok := s.leave(m)
-	if !ok { // given up meanwhile
+	d := s.leave(m)
+	if !d.ok { // given up meanwhile
 		return s.deny(c.ID, codeNotJoined, notJoined)
 	}
-	for _, id := range unanswered {
+	for _, id := range d.unanswered {
 		s.deny(id, codeNotJoined, "this channel was left before it was joined")
 	}
 	s.answer(answer{Type: "left", ID: c.ID, Channel: c.Channel, Reason: "unsubscribed"})
@@ -222,7 +250,7 @@ func (s *session) publish(c command) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), publishWait)
 	defer cancel()
-	err := s.hub.broker.Publish(ctx, c.Channel, c.Data)
+	done, err := s.hub.broker.Publish(ctx, c.Channel, c.Data, PublishOptions{})
 	if errors.Is(err, ErrInvalidMessage) {
 		return s.deny(c.ID, codeBadFrame, err.Error())
 	}
@@ -230,6 +258,6 @@ func (s *session) publish(c command) bool {
 		s.hub.log.Warn("publish failed", "session", s.id, "error", err)
 		return s.denyFor(c.ID, codeUnavailable, "the broker does not answer now", time.Second)
 	}
-	s.answer(answer{Type: "published", ID: c.ID})
+	s.answer(answer{Type: "published", ID: c.ID, Position: done.Position.String()})
 	return true
 }

@@ -45,7 +45,7 @@ func TestExpiredTokenIsCutWhenItsBufferIsFull(t *testing.T) {
 	w.eventually("it has joined", func() bool { return w.joined("room:1") == 1 })
 	s := w.session("ann")
 	w.eventually("its socket is full", func() bool {
-		w.hub.Deliver("room:1", []byte(`"`+strings.Repeat("x", 8000)+`"`))
+		w.hub.Deliver("room:1", Position{}, []byte(`"`+strings.Repeat("x", 8000)+`"`))
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.out.state == outboxWaiting && len(s.out.frames) > 10
@@ -96,7 +96,7 @@ func TestStalledSocketThatTakesNothingIsCut(t *testing.T) {
 	w.eventually("it has joined", func() bool { return w.joined("room:1") == 1 })
 	s := w.session("ann")
 	w.eventually("its socket is full", func() bool {
-		w.hub.Deliver("room:1", []byte(`"`+strings.Repeat("x", 8000)+`"`))
+		w.hub.Deliver("room:1", Position{}, []byte(`"`+strings.Repeat("x", 8000)+`"`))
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.out.state == outboxWaiting
@@ -124,7 +124,7 @@ func TestRefreshJoinsAndLeaves(t *testing.T) {
 		t.Errorf("joined: %v", f)
 	}
 	for i, channel := range []string{"room:1", "team:red", "room:2", "room:3"} {
-		w.hub.Deliver(channel, fmt.Append(nil, i))
+		w.hub.Deliver(channel, Position{}, fmt.Append(nil, i))
 	}
 	if f := c.expect("message"); f["channel"] != "room:2" {
 		t.Errorf("got %v", f)
@@ -143,7 +143,7 @@ func TestRefreshOutlivesTheFirstToken(t *testing.T) {
 	c.expect("expiring")
 	c.ask(`{"type":"refresh","token":"`+w.token("ann", nil)+`"}`, "refreshed")
 	w.eventually("the first token has expired", func() bool { return time.Now().Unix() > short["exp"].(int64)+1 })
-	w.hub.Deliver("user:ann", []byte(`1`))
+	w.hub.Deliver("user:ann", Position{}, []byte(`1`))
 	c.expect("message")
 }
 
@@ -198,7 +198,7 @@ func TestRevokedChannelIsTakenOutOfAFullQueue(t *testing.T) {
 	}
 	w.eventually("messages of both rooms are queued", func() bool {
 		for _, room := range []string{"room:1", "room:2"} {
-			w.hub.Deliver(room, []byte(`"`+strings.Repeat("x", 8000)+`"`))
+			w.hub.Deliver(room, Position{}, []byte(`"`+strings.Repeat("x", 8000)+`"`))
 		}
 		return queued("room:1") > 20
 	})

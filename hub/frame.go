@@ -13,6 +13,7 @@ import (
 type frame struct {
 	bytes   []byte
 	channel *channel // whose message it is; nil for answers and control frames
+	at      Position // of the message's entry; zero without history
 }
 
 // cost is what a queued frame counts against a session's queue: its bytes, and
@@ -42,23 +43,33 @@ func appendHeader(b []byte, opcode byte, n int) []byte {
 
 const headerMax = 10
 
-// messageFrame encodes one message for all the sessions of its channel. The
-// channel's name needs no escaping: no valid name holds a quote, a backslash or
-// a control character. data is copied byte for byte.
-func messageFrame(ch *channel, data []byte) *frame {
-	const head, middle, tail = `{"type":"message","channel":"`, `","data":`, `}`
+// messageFrame encodes one message for all the sessions of its channel. Neither the
+// channel's name nor a position needs escaping: they hold no quote, backslash or
+// control character. data is copied byte for byte.
+func messageFrame(ch *channel, at Position, data []byte) *frame {
+	const head, where, middle, tail = `{"type":"message","channel":"`, `","position":"`, `","data":`, `}`
+	var position [positionBytes]byte
+	p := position[:0]
 	n := len(head) + len(ch.name) + len(middle) + len(data) + len(tail)
+	if !at.IsZero() {
+		p = at.append(p)
+		n += len(where) + len(p)
+	}
 	b := appendHeader(make([]byte, 0, headerMax+n), opText, n)
 	b = append(b, head...)
 	b = append(b, ch.name...)
+	if !at.IsZero() {
+		b = append(b, where...)
+		b = append(b, p...)
+	}
 	b = append(b, middle...)
 	b = append(b, data...)
 	b = append(b, tail...)
-	return &frame{bytes: b, channel: ch}
+	return &frame{bytes: b, channel: ch, at: at}
 }
 
-func resyncFrame(ch *channel) *frame {
-	f := answerFrame(answer{Type: "resync", Channel: ch.name})
+func resyncFrame(ch *channel, at Position) *frame {
+	f := answerFrame(answer{Type: "resync", Channel: ch.name, Position: at.String()})
 	f.channel = ch
 	return f
 }
@@ -72,6 +83,11 @@ type answer struct {
 	User       string          `json:"user,omitempty"`
 	ExpiresAt  int64           `json:"expires_at,omitempty"` // seconds since 1970
 	Channel    string          `json:"channel,omitempty"`
+	Position   string          `json:"position,omitempty"`
+	Recovered  *bool           `json:"recovered,omitempty"`
+	Unread     *int            `json:"unread,omitempty"`
+	Messages   *[]entryState   `json:"messages,omitempty"`
+	More       *bool           `json:"more,omitempty"`
 	Channels   *[]channelState `json:"channels,omitempty"`
 	Reason     string          `json:"reason,omitempty"`
 	Code       string          `json:"code,omitempty"`
@@ -79,9 +95,19 @@ type answer struct {
 	RetryAfter float64         `json:"retry_after,omitempty"` // seconds
 }
 
-// channelState is what `welcome` says of a channel.
+// channelState is what `welcome` says of a channel; the position and what follows
+// only if it keeps history.
 type channelState struct {
-	Channel string `json:"channel"`
+	Channel   string `json:"channel"`
+	Position  string `json:"position,omitempty"`
+	Recovered *bool  `json:"recovered,omitempty"`
+	Unread    *int   `json:"unread,omitempty"`
+}
+
+// entryState is what `history` says of a message.
+type entryState struct {
+	Position string          `json:"position"`
+	Data     json.RawMessage `json:"data"`
 }
 
 func answerFrame(a answer) *frame {

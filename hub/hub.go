@@ -36,7 +36,15 @@ type Broker interface {
 	// Publish sends data, one JSON document, to channel, unchanged. It returns
 	// an error if the broker did not take it before ctx ended, ErrInvalidMessage
 	// if it never would.
-	Publish(ctx context.Context, channel string, data []byte) error
+	Publish(ctx context.Context, channel string, data []byte, o PublishOptions) (Published, error)
+	// Read returns a page of a channel's history as it is at this moment, at least
+	// as new as all that was delivered before. It returns ErrNoHistory for a channel
+	// that keeps none.
+	Read(ctx context.Context, q Query) (Page, error)
+	// Ack notes that user has read channel up to at, unless that was noted of a later
+	// entry. All hubs are told by Read. It returns ErrNoHistory, or ErrGone for a
+	// position that is not of the channel's present epoch.
+	Ack(ctx context.Context, channel, user string, at Position) (Acked, error)
 }
 
 // ErrInvalidMessage is what a broker answers when a message could never be
@@ -69,14 +77,15 @@ type Options struct {
 // Hub is the http.Handler of the WebSocket endpoint, and the receiver of a
 // broker's messages. It is safe for concurrent use.
 type Hub struct {
-	verifier Verifier
-	policy   *auth.Policy
-	broker   Broker
-	limits   Limits
-	origins  origins
-	cookie   string
-	log      *slog.Logger
-	metrics  *metrics
+	verifier  Verifier
+	policy    *auth.Policy
+	broker    Broker
+	limits    Limits
+	histories auth.Histories
+	origins   origins
+	cookie    string
+	log       *slog.Logger
+	metrics   *metrics
 
 	index    *index
 	roster   *roster
@@ -99,18 +108,19 @@ func New(o Options) (*Hub, error) {
 	}
 	limits := o.Limits.orDefaults()
 	h := &Hub{
-		verifier: o.Verifier,
-		policy:   o.Policy,
-		broker:   o.Broker,
-		limits:   limits,
-		origins:  newOrigins(o.AllowedOrigins),
-		cookie:   o.Cookie,
-		log:      log,
-		metrics:  newMetrics(),
-		roster:   newRoster(limits),
-		connects: rate.NewLimiter(rate.Limit(limits.ConnectsPerSecond), limits.ConnectsPerSecond),
+		verifier:  o.Verifier,
+		policy:    o.Policy,
+		broker:    o.Broker,
+		limits:    limits,
+		histories: o.Policy.Histories(),
+		origins:   newOrigins(o.AllowedOrigins),
+		cookie:    o.Cookie,
+		log:       log,
+		metrics:   newMetrics(),
+		roster:    newRoster(limits),
+		connects:  rate.NewLimiter(rate.Limit(limits.ConnectsPerSecond), limits.ConnectsPerSecond),
 	}
-	h.index = newIndex(o.Broker, h.metrics)
+	h.index = newIndex(o.Broker, h.histories, h.metrics)
 	h.melody = h.newMelody()
 	if o.Metrics != nil {
 		if err := h.metrics.register(o.Metrics, h); err != nil {
@@ -144,14 +154,14 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Deliver hands data, one valid JSON document of a valid channel, to the
-// sessions that have joined channel. It never waits for a session and does not
-// keep data.
-func (h *Hub) Deliver(channel string, data []byte) {
+// sessions that have joined channel; at is its entry's position where the channel
+// keeps history. It never waits for a session and does not keep data.
+func (h *Hub) Deliver(channel string, at Position, data []byte) {
 	ch := h.index.lookup(channel)
 	if ch == nil {
 		return
 	}
-	ch.deliver(messageFrame(ch, data))
+	ch.deliver(messageFrame(ch, at, data))
 }
 
 // Subscribed says that the broker's subscription to channel is confirmed:
@@ -163,12 +173,19 @@ func (h *Hub) Subscribed(channel string) {
 }
 
 // Resync says that messages of channel may have been lost, and that the
-// subscription is alive again.
-func (h *Hub) Resync(channel string) {
+// subscription is alive again; with history, what follows at is delivered next.
+func (h *Hub) Resync(channel string, at Position) {
 	if ch := h.index.lookup(channel); ch != nil {
-		ch.deliver(resyncFrame(ch))
-		ch.confirm()
+		ch.resync(at)
 		h.metrics.resyncs.Inc()
+	}
+}
+
+// Read says that user has read channel up to at, which unread entries follow: the
+// user's sessions are told.
+func (h *Hub) Read(channel, user string, at Position, unread int) {
+	if ch := h.index.lookup(channel); ch != nil {
+		ch.tell(user, answer{Type: "read", Channel: channel, Position: at.String(), Unread: &unread})
 	}
 }
 

@@ -35,8 +35,14 @@ type memoryBroker struct {
 	hub        *Hub
 	held       bool
 	subscribed map[string]bool // confirmed or not
-	err        error           // of Publish
+	err        error           // of Publish, Read and Ack
 	published  func(channel string)
+
+	histories auth.Histories
+	epoch     int
+	logs      map[string][]Entry // by channel
+	upto      map[string]uint64  // by channel and user: the offset that was acknowledged
+	reading   func(Query)        // before each Read
 }
 
 func (b *memoryBroker) Subscribe(channel string) bool {
@@ -50,19 +56,6 @@ func (b *memoryBroker) Unsubscribe(channel string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.subscribed, channel)
-}
-
-func (b *memoryBroker) Publish(_ context.Context, channel string, data []byte) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.published != nil {
-		b.published(channel)
-	}
-	if b.err != nil {
-		return b.err
-	}
-	b.hub.Deliver(channel, data)
-	return nil
 }
 
 func (b *memoryBroker) hold(held bool) {
@@ -115,6 +108,8 @@ var testPatterns = []auth.Pattern{
 	{Name: "room:{rooms}", Publish: true},
 	{Name: "team:{teams}", Join: auth.JoinOnRequest, Publish: true},
 	{Name: "broadcast"},
+	{Name: "inbox:{inboxes}", Publish: true, History: &auth.History{Size: 1000, TTL: time.Hour}},
+	{Name: "feed:{feeds}", Join: auth.JoinOnRequest, History: &auth.History{Size: 1000, TTL: time.Hour}},
 	{Name: "room:*", Join: auth.JoinOnRequest, If: `"roles" in claims && "admin" in claims.roles`},
 }
 
@@ -140,7 +135,7 @@ func newWorld(t testing.TB, change ...func(*Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.broker.hub = w.hub
+	w.broker.hub, w.broker.histories = w.hub, policy.Histories()
 	w.server = httptest.NewServer(w.hub)
 	t.Cleanup(func() {
 		if err := w.hub.Close(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -222,12 +217,17 @@ type client struct {
 
 // dial connects, without reading yet.
 func (w *world) dial(token string, change ...func(*websocket.Dialer, http.Header)) (*websocket.Conn, *http.Response, error) {
+	return w.dialAt("", token, change...)
+}
+
+// dialAt is dial with a query.
+func (w *world) dialAt(query, token string, change ...func(*websocket.Dialer, http.Header)) (*websocket.Conn, *http.Response, error) {
 	d := &websocket.Dialer{HandshakeTimeout: patience}
 	h := http.Header{"Authorization": {"Bearer " + token}}
 	for _, f := range change {
 		f(d, h)
 	}
-	return d.DialContext(w.t.Context(), w.url(), h)
+	return d.DialContext(w.t.Context(), w.url()+query, h)
 }
 
 // connect connects and reads in the background.
@@ -339,10 +339,10 @@ func TestMessageReachesExactlyTheGranted(t *testing.T) {
 	ann := w.login("ann", claims{"rooms": []string{"1"}})
 	ben := w.login("ben", claims{"rooms": []string{"1", "10"}})
 
-	w.hub.Deliver("user:ann", []byte(`1`))
-	w.hub.Deliver("room:10", []byte(`2`))
-	w.hub.Deliver("room:1", []byte(`3`))
-	w.hub.Deliver("broadcast", []byte(`4`))
+	w.hub.Deliver("user:ann", Position{}, []byte(`1`))
+	w.hub.Deliver("room:10", Position{}, []byte(`2`))
+	w.hub.Deliver("room:1", Position{}, []byte(`3`))
+	w.hub.Deliver("broadcast", Position{}, []byte(`4`))
 
 	for _, want := range []string{"user:ann 1", "room:1 3", "broadcast 4"} {
 		f := ann.expect("message")
@@ -368,7 +368,7 @@ func TestDataIsPassedOnByteForByte(t *testing.T) {
 		`{"b":1,"a":2}`, ` { "x" : 1.0e2 } `, "[\n1]", `"\u00e9é<>&"`, `12345678901234567890`, `null`,
 		`"` + strings.Repeat("x", 200) + `"`, `"` + strings.Repeat("y", 70_000) + `"`,
 	} {
-		w.hub.Deliver("user:ann", []byte(data))
+		w.hub.Deliver("user:ann", Position{}, []byte(data))
 		ann.expect("message")
 		if got, want := <-ann.texts, `{"type":"message","channel":"user:ann","data":`+data+`}`; got != want {
 			t.Errorf("got %.100q, want %.100q", got, want)
@@ -406,19 +406,19 @@ func TestWelcomeThatNeverComesCutsWith4003(t *testing.T) {
 func TestSubscribeAndUnsubscribe(t *testing.T) {
 	w := newWorld(t)
 	c := w.login("ann", claims{"teams": []string{"red"}})
-	w.hub.Deliver("team:red", []byte(`0`))
+	w.hub.Deliver("team:red", Position{}, []byte(`0`))
 	c.nothing()
 	for range 2 { // again is harmless
 		if f := c.ask(`{"type":"subscribe","id":3,"channel":"team:red"}`, "joined"); f["id"] != 3.0 || f["channel"] != "team:red" {
 			t.Errorf("joined: %v", f)
 		}
 	}
-	w.hub.Deliver("team:red", []byte(`1`))
+	w.hub.Deliver("team:red", Position{}, []byte(`1`))
 	c.expect("message")
 	if f := c.ask(`{"type":"unsubscribe","id":"x","channel":"team:red"}`, "left"); f["id"] != "x" || f["reason"] != "unsubscribed" {
 		t.Errorf("left: %v", f)
 	}
-	w.hub.Deliver("team:red", []byte(`2`))
+	w.hub.Deliver("team:red", Position{}, []byte(`2`))
 	c.nothing()
 	if f := c.ask(`{"type":"unsubscribe","id":4,"channel":"team:red"}`, "error"); f["code"] != "not_joined" {
 		t.Errorf("second unsubscribe: %v", f)
@@ -496,7 +496,7 @@ func TestPublishOfWhatTheBrokerWouldNeverTake(t *testing.T) {
 func TestResyncIsToldToTheChannelsSessions(t *testing.T) {
 	w := newWorld(t)
 	ann, ben := w.login("ann", claims{"rooms": []string{"1"}}), w.login("ben", nil)
-	w.hub.Resync("room:1")
+	w.hub.Resync("room:1", Position{})
 	if f := ann.expect("resync"); f["channel"] != "room:1" {
 		t.Errorf("resync: %v", f)
 	}
@@ -514,7 +514,7 @@ func TestSlowReaderIsCutWith4002AndOthersAreNot(t *testing.T) {
 	n := 0
 	w.eventually("the slow session is cut", func() bool {
 		for range 20 {
-			w.hub.Deliver("room:1", []byte(data))
+			w.hub.Deliver("room:1", Position{}, []byte(data))
 			n++
 		}
 		for len(quick.frames) < n { // the quick one keeps up

@@ -12,15 +12,16 @@ import (
 // Locks are taken in the order index.mu or channel.mu, then session.mu; index.mu
 // and channel.mu are never held together.
 type index struct {
-	broker  Broker
-	metrics *metrics
+	broker    Broker
+	histories auth.Histories
+	metrics   *metrics
 
 	mu       sync.RWMutex
 	channels table[string, *channel]
 }
 
-func newIndex(b Broker, m *metrics) *index {
-	return &index{broker: b, metrics: m, channels: newTable[string, *channel]()}
+func newIndex(b Broker, h auth.Histories, m *metrics) *index {
+	return &index{broker: b, histories: h, metrics: m, channels: newTable[string, *channel]()}
 }
 
 // lookup returns the channel called name, or nil if nobody here holds it.
@@ -36,7 +37,8 @@ func (x *index) hold(g auth.Grant) *channel {
 	defer x.mu.Unlock()
 	ch := x.channels.get(g.Channel)
 	if ch == nil {
-		ch = &channel{name: g.Channel, metrics: x.metrics.ofPattern(g.Pattern)}
+		_, keeps := x.histories.Of(g.Channel)
+		ch = &channel{name: g.Channel, keeps: keeps, metrics: x.metrics.ofPattern(g.Pattern)}
 		x.channels.set(g.Channel, ch)
 	}
 	ch.holders++

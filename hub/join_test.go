@@ -65,12 +65,12 @@ func TestJoinsThatTheBrokerNeverConfirmsAreGivenUp(t *testing.T) {
 		}
 	}
 	gains.expectClose(CloseBrokerLost)
-	w.hub.Deliver("team:red", []byte("1"))
+	w.hub.Deliver("team:red", Position{}, []byte("1"))
 	asks.nothing()
 
 	w.broker.hold(false)
 	asks.ask(`{"type":"subscribe","id":3,"channel":"team:red"}`, "joined")
-	w.hub.Deliver("team:red", []byte("2"))
+	w.hub.Deliver("team:red", Position{}, []byte("2"))
 	asks.expect("message")
 }
 
@@ -84,14 +84,14 @@ func TestSubscribeWhileTheFirstIsGivenUp(t *testing.T) {
 	c.nothing()
 	s := w.session("ann")
 	m := s.membership("team:red")
-	was, _, ok := m.channel.leaveLate(m, time.Now().Add(2*joinWait))
-	if !ok {
+	d := m.channel.leaveLate(m, time.Now().Add(2*joinWait))
+	if !d.ok {
 		t.Fatal("it is not given up")
 	}
 	w.broker.hold(false)
 	c.ask(`{"type":"subscribe","id":2,"channel":"team:red"}`, "joined")
-	s.forget(m, was)
-	w.hub.Deliver("team:red", []byte("1"))
+	s.forget(m, d)
+	w.hub.Deliver("team:red", Position{}, []byte("1"))
 	c.expect("message")
 }
 

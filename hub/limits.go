@@ -64,6 +64,12 @@ const (
 
 	// joinWait is how long a session waits for the broker before its welcome.
 	joinWait = 10 * time.Second
+	// resumeWait is how long a client that resumes has to say from where.
+	resumeWait = 10 * time.Second
+	// readAgain is after how long a history that could not be read is read again.
+	readAgain = 200 * time.Millisecond
+	// heldBytes bounds what is held for a session that catches up.
+	heldBytes = 256 << 10
 	// publishWait is how long the broker may take for a session's publish.
 	publishWait = 5 * time.Second
 	// stallWait is how long a socket may take no byte at all before its session

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -46,19 +45,29 @@ func (s *session) keep(m *membership) bool {
 // admitted tells the session that m's channel is joined. m.channel.mu is held:
 // no message of the channel comes before.
 func (s *session) admitted(m *membership) {
+	stands := m.wait.standing
+	a := answer{
+		Type: "joined", Channel: m.channel.name,
+		Position: stands.position, Recovered: stands.recovered, Unread: stands.unread,
+	}
 	if m.atConnect {
-		s.admittedAtConnect()
+		s.admittedAtConnect(m)
 	} else if len(m.wait.requests) == 0 {
-		s.answer(answer{Type: "joined", Channel: m.channel.name})
+		s.answer(a)
 	}
 	for _, id := range m.wait.requests {
-		s.answer(answer{Type: "joined", ID: id, Channel: m.channel.name})
+		a.ID = id
+		s.answer(a)
 	}
 }
 
-func (s *session) admittedAtConnect() {
+func (s *session) admittedAtConnect(m *membership) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.channels = append(s.channels, channelState{
+		Channel: m.channel.name, Position: m.wait.standing.position,
+		Recovered: m.wait.standing.recovered, Unread: m.wait.standing.unread,
+	})
 	s.awaitOneLess()
 }
 
@@ -71,24 +80,22 @@ func (s *session) awaitOneLess() {
 	}
 }
 
-// leave ends m: no further message of its channel is queued. It returns the
-// subscribes that m has not answered; ok is false if m was not the session's.
-func (s *session) leave(m *membership) (unanswered []json.RawMessage, ok bool) {
-	was, unanswered := m.channel.leave(m)
-	if was == memberLeft {
-		return nil, false
+// leave ends m: no further message of its channel is queued.
+func (s *session) leave(m *membership) departure {
+	d := m.channel.leave(m)
+	if d.ok {
+		s.forget(m, d)
 	}
-	s.forget(m, was)
-	return unanswered, true
+	return d
 }
 
 // forget lets go of m, which has left its channel.
-func (s *session) forget(m *membership, was membershipState) {
+func (s *session) forget(m *membership, d departure) {
 	defer s.hub.index.release(m.channel)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.memberships = slices.DeleteFunc(s.memberships, func(o *membership) bool { return o == m })
-	if m.atConnect && was != memberJoined {
+	if d.awaited {
 		s.awaitOneLess()
 	}
 }
@@ -101,17 +108,17 @@ func (s *session) giveUpJoins(now time.Time) {
 		if m.atConnect {
 			continue // the welcome waits for it
 		}
-		was, unanswered, ok := m.channel.leaveLate(m, now)
-		if !ok {
+		d := m.channel.leaveLate(m, now)
+		if !d.ok {
 			s.awaitJoin(m.channel.waitsUntil(m))
 			continue
 		}
-		s.forget(m, was)
-		if len(unanswered) == 0 {
+		s.forget(m, d)
+		if len(d.unanswered) == 0 {
 			s.cut(CloseBrokerLost)
 			return
 		}
-		for _, id := range unanswered {
+		for _, id := range d.unanswered {
 			s.denyFor(id, codeUnavailable, "the broker does not confirm this channel", time.Second)
 		}
 	}
@@ -124,15 +131,16 @@ func (s *session) allMemberships() []*membership {
 }
 
 // revoke ends m because its grant is gone: what waits of its channel is taken
-// back. What it returns is as leave's.
-func (s *session) revoke(m *membership) (unanswered []json.RawMessage, ok bool) {
-	if unanswered, ok = s.leave(m); !ok {
-		return nil, false
+// back.
+func (s *session) revoke(m *membership) departure {
+	d := s.leave(m)
+	if !d.ok {
+		return d
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out.drop(func(f *frame) bool { return f.channel == m.channel })
-	return unanswered, true
+	return d
 }
 
 // leaveAll ends every membership of an ended session.
@@ -154,7 +162,7 @@ func (s *session) takeMemberships() []*membership {
 // subscription at most, not the other channels'.
 func (s *session) leaveOne(m *membership) {
 	defer s.guard()
-	if was, _ := m.channel.leave(m); was != memberLeft {
+	if m.channel.leave(m).ok {
 		s.hub.index.release(m.channel)
 	}
 }

@@ -61,7 +61,7 @@ func (m *metrics) create() {
 	for code := range closeReasons {
 		m.cuts.WithLabelValues(strconv.Itoa(code))
 	}
-	for _, kind := range []string{"subscribe", "unsubscribe", "publish", "refresh", "ping"} {
+	for _, kind := range []string{"subscribe", "unsubscribe", "publish", "refresh", "ping", "resume", "history", "ack"} {
 		m.commands.WithLabelValues(kind)
 	}
 }

@@ -33,7 +33,7 @@ func TestPanicCostsOneSession(t *testing.T) {
 	victim.say(`{"type":"refresh","token":"x"}`)
 	victim.expectClose(CloseInternalError)
 	p.now = false
-	w.hub.Deliver("user:ben", []byte(`1`))
+	w.hub.Deliver("user:ben", Position{}, []byte(`1`))
 	other.expect("message")
 	w.eventually("only the other is left", func() bool { return w.hub.Sessions() == 1 && w.hub.melody.Len() == 1 })
 	w.eventually("its goroutines are gone", func() bool { return runtime.NumGoroutine() < before })
@@ -64,9 +64,9 @@ func (b *panickingBroker) Unsubscribe(channel string) {
 	b.memoryBroker.Unsubscribe(channel)
 }
 
-func (b *panickingBroker) Publish(ctx context.Context, channel string, data []byte) error {
+func (b *panickingBroker) Publish(ctx context.Context, channel string, data []byte, o PublishOptions) (Published, error) {
 	b.panicIn("publish")
-	return b.memoryBroker.Publish(ctx, channel, data)
+	return b.memoryBroker.Publish(ctx, channel, data, o)
 }
 
 // TestPanicOfTheBroker has each of its methods panic on each of the goroutines
@@ -101,7 +101,7 @@ func TestPanicOfTheBroker(t *testing.T) {
 			w.eventually("the panic is logged", func() bool { return strings.Contains(w.logs.String(), "handler panicked") })
 			b.in.Store(nil)
 			w.eventually("the victim is gone", func() bool { return w.hub.Sessions() == 1 })
-			w.hub.Deliver("broadcast", []byte("1"))
+			w.hub.Deliver("broadcast", Position{}, []byte("1"))
 			other.expect("message")
 			w.login("another", red).Close()
 			if strings.Contains(w.logs.String(), "secret data") {

@@ -77,11 +77,11 @@ func (s *session) leaveLost(grants *auth.Grants) {
 		if grants.Allows(m.channel.name, auth.Receive) {
 			continue
 		}
-		unanswered, ok := s.revoke(m)
-		for _, id := range unanswered {
+		d := s.revoke(m)
+		for _, id := range d.unanswered {
 			s.deny(id, codeForbidden, noReceive)
 		}
-		if ok && len(unanswered) == 0 {
+		if d.ok && len(d.unanswered) == 0 {
 			s.answer(answer{Type: "left", Channel: m.channel.name, Reason: "revoked"})
 		}
 	}
@@ -92,7 +92,7 @@ func (s *session) leaveLost(grants *auth.Grants) {
 func (s *session) joinGained(before, now *auth.Grants) {
 	for _, g := range gained(before, now) {
 		if s.membership(g.Channel) == nil {
-			s.join(newMembership(s), g)
+			s.join(newMembership(s, Position{}), g)
 		}
 	}
 }

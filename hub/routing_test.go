@@ -64,7 +64,7 @@ func TestEverySessionReceivesExactlyWhatItsGrantsAllowed(t *testing.T) {
 			w.act(r, m)
 		}
 		channel := anyChannel(r)
-		w.hub.Deliver(channel, strconv.AppendInt(nil, int64(n), 10))
+		w.hub.Deliver(channel, Position{}, strconv.AppendInt(nil, int64(n), 10))
 		for _, m := range sessions {
 			if m.joined[channel] {
 				m.heard = append(m.heard, fmt.Sprint(channel, " ", n))

@@ -42,9 +42,12 @@ type session struct {
 	out         outbox
 	timer       *time.Timer // next of these, notice of expiry, and expiry; nil before begin
 	pingAt      time.Time
-	until       time.Time // when it has to be welcomed, or once ended, gone
-	lateAt      time.Time // when a join is given up; zero: none waits
-	awaited     int       // memberships that the welcome waits for
+	until       time.Time      // when it has to be welcomed, or once ended, gone
+	lateAt      time.Time      // when a join is given up; zero: none waits
+	resuming    bool           // its first frame is to say from where
+	awaited     int            // memberships that the welcome waits for
+	channels    []channelState // what the welcome will say of the others
+	room        chan struct{}  // closed when there is room; nil: nobody waits
 	welcomed    bool
 	noticed     bool // of the coming expiry
 	ended       bool // no frame is queued any more
@@ -101,23 +104,15 @@ func (s *session) begin(u *upgrade) {
 		return // refused
 	}
 	s.hub.metrics.connects.Inc()
-	auto := s.grants.Auto()
-	s.await(len(auto))
-	for _, g := range auto {
-		m := newMembership(s)
-		m.atConnect = true
-		s.join(m, g)
+	s.startTimer()
+	if !s.awaitsResume() {
+		s.start(nil)
 	}
 }
 
 // welcome lets frames out, the welcome first. s.mu is held.
 func (s *session) welcome() {
-	channels := make([]channelState, 0, len(s.memberships))
-	for _, m := range s.memberships {
-		if m.atConnect {
-			channels = append(channels, channelState{Channel: m.channel.name})
-		}
-	}
+	channels := s.states()
 	f := answerFrame(answer{
 		Type:      "welcome",
 		Session:   s.id,
@@ -129,6 +124,22 @@ func (s *session) welcome() {
 	s.out.cost += f.cost()
 	s.welcomed = true
 	s.wake()
+	s.makeRoomKnown()
+}
+
+// states returns what the welcome says of its channels, in the order in which they
+// were joined. s.mu is held.
+func (s *session) states() []channelState {
+	known := s.channels
+	s.channels = nil
+	channels := make([]channelState, 0, len(known))
+	for _, m := range s.memberships {
+		i := slices.IndexFunc(known, func(c channelState) bool { return c.Channel == m.channel.name })
+		if m.atConnect && i >= 0 {
+			channels = append(channels, known[i])
+		}
+	}
+	return channels
 }
 
 // send queues f, which goes out after the welcome. A full queue ends the session.
@@ -190,6 +201,7 @@ func (s *session) peerCloses(code int) {
 		return
 	}
 	s.ended = true
+	s.makeRoomKnown()
 	s.out.drop(func(*frame) bool { return true })
 	if code == websocket.CloseNoStatusReceived {
 		s.out.push(emptyCloseFrame)
@@ -208,6 +220,7 @@ func (s *session) end(code int) {
 	stalled := s.out.state == outboxWaiting
 	s.out.drop(func(f *frame) bool { return f.channel != nil || stalled })
 	s.out.push(closeFrame(code, closeReasons[code]))
+	s.makeRoomKnown()
 	if s.timer != nil {
 		s.closeSoon()
 	}
@@ -292,6 +305,7 @@ func (s *session) vanish() bool {
 	s.ended = true
 	s.out.drop(func(*frame) bool { return true })
 	s.out.rest = nil
+	s.makeRoomKnown()
 	if s.timer != nil {
 		s.timer.Stop()
 	}

@@ -9,22 +9,17 @@ import (
 // channels, a ping, the notice of expiry, expiry, the end of the wait for its peer
 // to close.
 
-// await starts the timer, and welcomes the session at once if there is no channel
-// to wait for.
-func (s *session) await(channels int) {
+// startTimer begins the session's life. A client that resumes has resumeWait to say
+// from where.
+func (s *session) startTimer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.awaited = channels
 	now := time.Now()
-	s.until = now.Add(joinWait)
+	s.until = now.Add(resumeWait)
 	s.pingAt = now.Add(pingPeriod/2 + rand.N(pingPeriod/2)) //nolint:gosec // spreads load, hides nothing
 	s.timer = time.AfterFunc(time.Until(s.nextEvent()), s.tick)
-	switch {
-	case s.ended: // during the upgrade
+	if s.ended { // during the upgrade
 		s.closeSoon()
-	case channels == 0:
-		s.welcome()
-		s.timer.Reset(time.Until(s.nextEvent()))
 	}
 }
 
@@ -84,6 +79,8 @@ func (s *session) overdue(now time.Time) int {
 		return 0
 	case !now.Before(s.expires):
 		return CloseExpired
+	case s.resuming && !now.Before(s.until):
+		return CloseNoResume
 	case !s.welcomed && !now.Before(s.until):
 		return CloseBrokerLost
 	default:

@@ -86,6 +86,7 @@ func (s *session) flush(a *attempt) error {
 			return a.err
 		}
 		s.out.wrote(a.n)
+		s.makeRoomKnown()
 	}
 	a.b = nil
 	return nil
@@ -164,6 +165,7 @@ func (s *session) writeRoom(fd uintptr, scratch []byte) error {
 			return err
 		}
 		s.out.wrote(n)
+		s.makeRoomKnown()
 	}
 	s.out.state = outboxIdle
 	return s.socket.SetWriteDeadline(time.Time{})
@@ -212,6 +214,7 @@ func (s *session) takeBatch(scratch []byte) []byte {
 	}
 	b := s.out.batch(scratch)
 	s.out.wrote(len(b))
+	s.makeRoomKnown()
 	return b
 }
 

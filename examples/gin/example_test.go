@@ -55,7 +55,7 @@ func Example() {
 	}
 
 	// Any backend publishes; here through the same broker.
-	if err := b.Publish(ctx, "user:42", []byte(`{"title": "Your invoice is ready"}`)); err != nil {
+	if _, err := b.Publish(ctx, "user:42", []byte(`{"title": "Your invoice is ready"}`), hub.PublishOptions{}); err != nil {
 		panic(err)
 	}
 	_, message, err := session.ReadMessage()

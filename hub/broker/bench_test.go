@@ -12,15 +12,18 @@ import (
 
 	"aldaba/internal/redistest"
 
+	"aldaba/hub"
+
 	"github.com/redis/go-redis/v9"
 )
 
 // counter is a Receiver that only counts.
 type counter struct{ delivered, subscribed atomic.Int64 }
 
-func (c *counter) Deliver(string, []byte) { c.delivered.Add(1) }
-func (c *counter) Subscribed(string)      { c.subscribed.Add(1) }
-func (c *counter) Resync(string)          {}
+func (c *counter) Deliver(string, hub.Position, []byte)   { c.delivered.Add(1) }
+func (c *counter) Subscribed(string)                      { c.subscribed.Add(1) }
+func (c *counter) Resync(string, hub.Position)            {}
+func (c *counter) Read(string, string, hub.Position, int) {}
 
 func benchBroker(b *testing.B, url string) (*Broker, *counter) {
 	b.Helper()
@@ -79,7 +82,7 @@ func BenchmarkMessage(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = broker.Close() }()
-	s := &subscriber{Broker: broker, receiver: &counter{}}
+	s := newSubscriber(broker, &counter{})
 	m := &redis.Message{Channel: "user:42", Payload: `{"title":"` + strings.Repeat("x", 188) + `"}`}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -29,22 +29,29 @@ import (
 	"sync"
 	"time"
 
+	"aldaba/auth"
+	"aldaba/hub"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 )
 
-// Receiver takes what a broker receives. All calls come from one goroutine, in
-// the order in which Redis sent things; they must not block. *hub.Hub is one.
+// Receiver takes what a broker receives. The calls for one channel come one at a
+// time, in the order in which Redis sent things; they must not block. *hub.Hub is one.
 type Receiver interface {
-	// Deliver hands over one valid JSON document of a valid channel.
-	Deliver(channel string, data []byte)
+	// Deliver hands over one valid JSON document of a valid channel, and the position
+	// of its entry if the channel keeps history. Then no entry is left out between two
+	// calls, and none comes twice, unless Resync comes between them.
+	Deliver(channel string, at hub.Position, data []byte)
 	// Subscribed answers every Subscribe that returned false: from here on the
 	// messages of channel arrive.
 	Subscribed(channel string)
 	// Resync says that messages of channel may have been lost, and that the
-	// subscription is alive again. If somebody also waits for a Subscribed of
-	// the same channel, that call follows directly.
-	Resync(channel string)
+	// subscription is alive again; with history, what follows at is delivered next. If
+	// somebody also waits for a Subscribed of the same channel, that call follows.
+	Resync(channel string, at hub.Position)
+	// Read says that user has read channel up to at, which unread entries follow.
+	Read(channel, user string, at hub.Position, unread int)
 }
 
 // Options is what a broker needs to know.
@@ -64,18 +71,24 @@ type Options struct {
 	Prefix string
 	// Message is the largest message in bytes; larger ones are dropped. Zero: 64 KiB.
 	Message int64
-	Logger  *slog.Logger          // nil: slog.Default()
-	Metrics prometheus.Registerer // nil: not registered anywhere
+	// Histories says which channels keep history.
+	Histories auth.Histories
+	Logger    *slog.Logger          // nil: slog.Default()
+	Metrics   prometheus.Registerer // nil: not registered anywhere
 }
 
 // Broker is one replica's connection to Redis. It implements hub.Broker and is
 // safe for concurrent use.
 type Broker struct {
-	client  redis.UniversalClient
-	server  string // where Redis is, for people; without secrets
-	dials   int    // how many a PUBLISH may try
-	prefix  string
-	limit   int64 // of one message, in bytes
+	client redis.UniversalClient
+	server string // where Redis is, for people; without secrets
+	dials  int    // how many a PUBLISH may try
+	prefix string
+	limit  int64 // of one message, in bytes
+	caller caller
+
+	histories auth.Histories
+
 	timing  timing
 	log     *slog.Logger
 	metrics *metrics
@@ -126,7 +139,7 @@ func newBroker(o Options, t timing) (*Broker, error) {
 	adoptLibraryLog(o.Logger)
 	b := &Broker{
 		client: client, server: server, prefix: o.Prefix, limit: o.Message,
-		timing: t, log: o.Logger, dials: 1,
+		caller: caller{client: client, timing: t}, histories: o.Histories, timing: t, log: o.Logger, dials: 1,
 	}
 	if _, many := client.(*redis.ClusterClient); many {
 		b.dials = 3
@@ -146,10 +159,12 @@ func (b *Broker) Run(ctx context.Context, r Receiver) error {
 		return err
 	}
 	defer done()
-	var probing sync.WaitGroup
-	probing.Go(func() { b.probe.run(ctx) })
-	defer probing.Wait()
-	(&subscriber{Broker: b, receiver: r}).run(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { b.probe.run(ctx) })
+	defer beside.Wait()
+	s := newSubscriber(b, r)
+	beside.Go(func() { s.follower.run(ctx) })
+	s.run(ctx)
 	return nil
 }
 
@@ -212,6 +227,7 @@ func (b *Broker) Close() error {
 		return nil
 	}
 	b.metrics.unregister()
+	defer b.caller.wait()
 	if err := b.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 		return fmt.Errorf("close redis: %w", err)
 	}

@@ -37,7 +37,7 @@ func TestDeliversInOrder(t *testing.T) {
 		r.join(t, "a", "b")
 		ctx := context.Background()
 		for i := range 500 {
-			if err := r.Publish(ctx, []string{"a", "b"}[i%2], fmt.Append(nil, i)); err != nil {
+			if err := r.publish(ctx, []string{"a", "b"}[i%2], fmt.Append(nil, i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -57,10 +57,10 @@ func TestPrefixesDoNotMix(t *testing.T) {
 		one.join(t, "user:1")
 		two.join(t, "user:1")
 		ctx := context.Background()
-		if err := one.Publish(ctx, "user:1", []byte("1")); err != nil {
+		if err := one.publish(ctx, "user:1", []byte("1")); err != nil {
 			t.Fatal(err)
 		}
-		if err := two.Publish(ctx, "user:1", []byte("2")); err != nil {
+		if err := two.publish(ctx, "user:1", []byte("2")); err != nil {
 			t.Fatal(err)
 		}
 		say(t, client(t, url), "one:user:1", "3")
@@ -145,11 +145,11 @@ func TestPublishRefusesWhatNobodyCouldReceive(t *testing.T) {
 			{"a", "\"\xff\""},
 			{"a", "{} {}"},
 		} {
-			if err := b.Publish(context.Background(), bad[0], []byte(bad[1])); !errors.Is(err, hub.ErrInvalidMessage) {
+			if err := publish(b, context.Background(), bad[0], []byte(bad[1])); !errors.Is(err, hub.ErrInvalidMessage) {
 				t.Errorf("%q to %q: %v", bad[1], bad[0], err)
 			}
 		}
-		if err := b.Publish(context.Background(), "a", []byte("{}")); err != nil {
+		if err := publish(b, context.Background(), "a", []byte("{}")); err != nil {
 			t.Errorf("without Run: %v", err)
 		}
 	})
@@ -164,7 +164,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if err := r.Publish(ctx, "a", []byte("1")); err == nil {
+	if err := r.publish(ctx, "a", []byte("1")); err == nil {
 		t.Error("a frozen redis took a message")
 	}
 	if took := time.Since(began); took > time.Second {
@@ -172,7 +172,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := r.Publish(ended, "a", []byte("1")); !errors.Is(err, context.Canceled) {
+	if err := r.publish(ended, "a", []byte("1")); !errors.Is(err, context.Canceled) {
 		t.Errorf("under an ended context: %v", err)
 	}
 }
@@ -260,7 +260,7 @@ func TestRunEndsAndStartsAgain(t *testing.T) {
 		if err := b.Run(context.Background(), &calls{}); !errors.Is(err, ErrClosed) {
 			t.Errorf("Run after Close: %v", err)
 		}
-		if err := b.Publish(context.Background(), "a", []byte("1")); err == nil {
+		if err := publish(b, context.Background(), "a", []byte("1")); err == nil {
 			t.Error("Publish after Close")
 		}
 	})
@@ -290,7 +290,7 @@ func TestMetrics(t *testing.T) {
 			t.Error("two brokers share a registry")
 		}
 		r.join(t, "a")
-		if err := r.Publish(context.Background(), "a", []byte("1")); err != nil {
+		if err := r.publish(context.Background(), "a", []byte("1")); err != nil {
 			t.Fatal(err)
 		}
 		say(t, client(t, url), "a", "{")
@@ -345,11 +345,11 @@ func TestPublishTooDeep(t *testing.T) {
 		r := run(t, Options{URL: url})
 		r.join(t, "a")
 		for _, depth := range []int{maxDepth + 1, 10_000, 10_001} {
-			if err := r.Publish(context.Background(), "a", []byte(nested(depth))); !errors.Is(err, hub.ErrInvalidMessage) {
+			if err := r.publish(context.Background(), "a", []byte(nested(depth))); !errors.Is(err, hub.ErrInvalidMessage) {
 				t.Errorf("%d deep: %v", depth, err)
 			}
 		}
-		if err := r.Publish(context.Background(), "a", []byte(nested(maxDepth))); err != nil {
+		if err := r.publish(context.Background(), "a", []byte(nested(maxDepth))); err != nil {
 			t.Error(err)
 		}
 		r.calls.await(t, "Deliver a "+nested(maxDepth))

@@ -201,7 +201,7 @@ func TestPublishedUnchanged(t *testing.T) {
 		r := run(t, Options{URL: url})
 		r.join(t, "a")
 		const data = "{ \"a\" :\t1.0,\r\n\"a\":\"\\u0041\u2028\"}"
-		if err := r.Publish(context.Background(), "a", []byte(data)); err != nil {
+		if err := r.publish(context.Background(), "a", []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 		r.calls.await(t, "Deliver a "+data)

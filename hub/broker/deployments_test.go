@@ -48,7 +48,7 @@ sentinel failover-timeout mymaster 2000
 		t.Errorf("resync of %q", r.calls.with("Resync "))
 	}
 	eventually(t, 5*time.Second, "publishes", func() bool {
-		return r.Publish(context.Background(), "a", []byte(`"after"`)) == nil
+		return r.publish(context.Background(), "a", []byte(`"after"`)) == nil
 	})
 	r.calls.await(t, `Deliver a "after"`)
 }
@@ -109,7 +109,7 @@ func TestCluster(t *testing.T) {
 		}
 	}
 	for i := range 12 {
-		if err := r.Publish(context.Background(), "a", fmt.Append(nil, "1", i)); err != nil {
+		if err := r.publish(context.Background(), "a", fmt.Append(nil, "1", i)); err != nil {
 			t.Error(err)
 		}
 		r.calls.await(t, fmt.Sprintf("Deliver a 1%d", i))
@@ -140,7 +140,7 @@ func TestCluster(t *testing.T) {
 	})
 	r.ready(t, 5*time.Second)
 	for i := range 9 { // one of three dials is refused, and another node tried
-		if err := r.Publish(context.Background(), "a", fmt.Append(nil, i)); err != nil {
+		if err := r.publish(context.Background(), "a", fmt.Append(nil, i)); err != nil {
 			t.Error(err)
 		}
 	}

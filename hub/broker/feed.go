@@ -57,7 +57,7 @@ func (s *subscriber) flush(l *link) error {
 			return nil
 		}
 		for i := range batch {
-			batch[i] = s.prefix + batch[i]
+			batch[i] = s.wire(batch[i])
 		}
 		if err := l.send(verb, batch); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"aldaba/hub"
 	"aldaba/internal/redistest"
 
 	"github.com/redis/go-redis/v9"
@@ -50,7 +51,7 @@ func eventually(t testing.TB, within time.Duration, what string, condition func(
 // calls is a Receiver that remembers.
 type calls struct {
 	mu     sync.Mutex
-	events []string // "Deliver user:1 {}", "Subscribed user:1", …
+	events []string       // "Deliver user:1 {}", "Subscribed user:1", …
 	hook   func(event string)
 }
 
@@ -64,11 +65,17 @@ func (c *calls) note(event string) {
 	}
 }
 
-func (c *calls) Deliver(channel string, data []byte) {
+func (c *calls) Deliver(channel string, _ hub.Position, data []byte) {
 	c.note("Deliver " + channel + " " + string(data))
 }
+
 func (c *calls) Subscribed(channel string) { c.note("Subscribed " + channel) }
-func (c *calls) Resync(channel string)     { c.note("Resync " + channel) }
+
+func (c *calls) Resync(channel string, _ hub.Position) { c.note("Resync " + channel) }
+
+func (c *calls) Read(channel, user string, at hub.Position, unread int) {
+	c.note(fmt.Sprint("Read ", channel, " ", user, " ", at.Offset, " ", unread))
+}
 
 func (c *calls) all() []string {
 	c.mu.Lock()
@@ -148,6 +155,15 @@ func run(t testing.TB, o Options, change ...func(*timing)) *rig {
 	r.Broker = b
 	r.start(t)
 	return r
+}
+
+func (r *rig) publish(ctx context.Context, channel string, data []byte) error {
+	return publish(r.Broker, ctx, channel, data)
+}
+
+func publish(b *Broker, ctx context.Context, channel string, data []byte) error { //nolint:revive // as the method has it
+	_, err := b.Publish(ctx, channel, data, hub.PublishOptions{})
+	return err
 }
 
 func (r *rig) start(t testing.TB) {

@@ -44,6 +44,8 @@ type entry struct {
 	waiting bool // a Subscribe has returned false and was not answered yet
 	gap     bool // was confirmed on a link that broke
 	queued  bool // is in leaving
+	kept    bool // has history: confirmed is not enough to be told
+	ready   bool // has history, and all that its log has was delivered
 }
 
 type departure struct {
@@ -66,7 +68,7 @@ func (i *interest) subscribe(channel string) bool {
 	defer i.mu.Unlock()
 	e, known := i.entries[channel]
 	e.wanted = true
-	if known && e.state == stateConfirmed {
+	if known && e.state == stateConfirmed && (e.ready || !e.kept) {
 		i.entries[channel] = e
 		return true
 	}

@@ -17,7 +17,7 @@ func redisSide(t *testing.T, i *interest) (confirmed []string) {
 			return confirmed
 		}
 		for _, channel := range batch {
-			if _, err := i.confirm(channel); err != nil {
+			if _, err := i.confirm(channel, false); err != nil {
 				t.Fatalf("confirm %s: %v", channel, err)
 			}
 		}
@@ -132,7 +132,7 @@ func TestInterestWhoIsTold(t *testing.T) {
 	}
 	for batch := i.take(); len(batch) > 0; batch = i.take() {
 		for _, channel := range batch {
-			got, err := i.confirm(channel)
+			got, err := i.confirm(channel, false)
 			if err != nil || got != want[channel] {
 				t.Errorf("%s: %+v, %v", channel, got, err)
 			}
@@ -178,10 +178,10 @@ func TestInterestLeavesWhileAsked(t *testing.T) {
 	if got := i.expire(now); len(got) != 0 {
 		t.Errorf("%q leaves before it was confirmed", got)
 	}
-	if c, err := i.confirm("a"); err != nil || c != (confirmation{}) {
+	if c, err := i.confirm("a", false); err != nil || c != (confirmation{}) {
 		t.Errorf("somebody is told: %+v %v", c, err)
 	}
-	if _, err := i.confirm("a"); err == nil {
+	if _, err := i.confirm("a", false); err == nil {
 		t.Error("a second confirmation is no surprise")
 	}
 	settle(t, i, now.Add(time.Minute))
@@ -202,7 +202,7 @@ func TestInterestFindsTheDenied(t *testing.T) {
 			bad := slices.ContainsFunc(batch, func(c string) bool { return slices.Contains(denied, c) })
 			if !bad {
 				for _, c := range batch {
-					if _, err := i.confirm(c); err != nil {
+					if _, err := i.confirm(c, false); err != nil {
 						t.Fatal(err)
 					}
 				}

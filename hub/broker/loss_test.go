@@ -53,7 +53,7 @@ func TestKilledAndRestartedUnderLoad(t *testing.T) {
 	go func() {
 		defer close(load)
 		for i := 0; ctx.Err() == nil; i++ {
-			_ = r.Publish(ctx, []string{"a", "b"}[i%2], fmt.Append(nil, i))
+			_ = r.publish(ctx, []string{"a", "b"}[i%2], fmt.Append(nil, i))
 		}
 	}()
 	defer func() { cancel(); <-load }()
@@ -182,7 +182,7 @@ func TestFrozenBrieflyLosesNothing(t *testing.T) {
 	sent := make(chan error)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // without one the publish gives up after 3 s
 	defer cancel()
-	go func() { sent <- r.Publish(ctx, "a", []byte("1")) }()
+	go func() { sent <- r.publish(ctx, "a", []byte("1")) }()
 	<-time.After(time.Second) // the time of the freeze itself
 	s.Signal(contSignal)
 	if err := <-sent; err != nil {

@@ -14,6 +14,8 @@ type metrics struct {
 	gaps       prometheus.Counter
 	panics     prometheus.Counter
 	lag        prometheus.Histogram
+	reads      prometheus.Counter
+	readErrors prometheus.Counter
 
 	publishErrors prometheus.Counter
 	subscriptions prometheus.GaugeFunc
@@ -30,6 +32,8 @@ func newMetrics(b *Broker) *metrics {
 		publishErrors: counter("aldaba_publish_errors_total", "Messages that this replica could not publish to Redis."),
 		reconnects:    counter("aldaba_redis_reconnects_total", "Subscription connections to Redis that replaced a broken one."),
 		gaps:          counter("aldaba_gaps_total", "Channels in which messages may have been lost while Redis was away."),
+		reads:         counter("aldaba_history_reads_total", "Questions to the logs of channels with history, to follow them."),
+		readErrors:    counter("aldaba_history_read_errors_total", "Questions to the logs of channels with history that Redis did not answer."),
 		panics:        counter("aldaba_receiver_panics_total", "Calls on the receiver of messages that panicked."),
 	}
 	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -59,7 +63,7 @@ func newMetrics(b *Broker) *metrics {
 
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.received, m.dropped, m.published, m.publishErrors, m.reconnects, m.gaps, m.panics, m.lag,
+		m.received, m.dropped, m.published, m.publishErrors, m.reconnects, m.gaps, m.panics, m.lag, m.reads, m.readErrors,
 		m.subscriptions, m.up,
 	}
 }

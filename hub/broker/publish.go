@@ -5,22 +5,83 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"time"
+
+	"aldaba/auth"
+	"aldaba/hub"
 )
 
-// Publish implements hub.Broker. It is never retried, so a message is not heard
-// twice; after an error it may have been heard or not. Without a deadline in ctx
-// it gives up by itself after three seconds. Data that nobody could receive is
-// refused with hub.ErrInvalidMessage.
-func (b *Broker) Publish(ctx context.Context, channel string, data []byte) error {
+// Publish implements hub.Broker. It is never retried, so without a key a message is
+// not heard twice; after an error it may have been heard or not, and may be published
+// again with the same key. Without a deadline in ctx it gives up by itself after three
+// seconds. Data that nobody could receive is refused with hub.ErrInvalidMessage.
+func (b *Broker) Publish(ctx context.Context, channel string, data []byte, o hub.PublishOptions) (hub.Published, error) {
 	if reason := unfit(channel, data, b.limit); reason != "" {
-		return refusalOf(reason, len(data), b.limit)
+		return hub.Published{}, refusalOf(reason, len(data), b.limit)
 	}
-	if err := b.send(ctx, channel, data); err != nil {
+	if !validKey(o.Key) {
+		return hub.Published{}, fmt.Errorf("%w: a key has at most %d bytes of printable ASCII without space", hub.ErrInvalidMessage, hub.KeyBytes)
+	}
+	done, err := b.put(ctx, channel, data, o)
+	if err != nil {
 		b.metrics.publishErrors.Inc()
-		return fmt.Errorf("publish to %s: %w", b.server, err)
+		return hub.Published{}, fmt.Errorf("publish to %s: %w", b.server, err)
 	}
-	b.metrics.published.Inc()
-	return nil
+	if !done.Duplicate {
+		b.metrics.published.Inc()
+	}
+	return done, nil
+}
+
+func validKey(key string) bool {
+	for i := range len(key) {
+		if key[i] <= ' ' || key[i] > '~' {
+			return false
+		}
+	}
+	return len(key) <= hub.KeyBytes
+}
+
+// put publishes plainly what needs no script.
+func (b *Broker) put(ctx context.Context, channel string, data []byte, o hub.PublishOptions) (hub.Published, error) {
+	kept, keeps := b.histories.Of(channel)
+	if !keeps && o.Key == "" {
+		return hub.Published{}, b.send(ctx, channel, data)
+	}
+	args := []any{data}
+	if keeps {
+		args = append(args, keptArgs(kept)...)
+	}
+	if o.Key != "" {
+		args = append(args, "id", o.Key)
+	}
+	answer, err := b.caller.do(ctx, call{publishScript, b.name(channel), args, 3})
+	if err != nil {
+		return hub.Published{}, err
+	}
+	return published(answer)
+}
+
+// keptArgs are the options of a message for a channel with history.
+func keptArgs(kept auth.History) []any {
+	return []any{"size", kept.Size, "ttl", milliseconds(kept.TTL)}
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// published reads the answer of publish.lua.
+func published(answer []any) (done hub.Published, err error) {
+	text, ok := answer[0].(string)
+	again, isNumber := answer[2].(int64)
+	if !ok || !isNumber {
+		return done, errGibber
+	}
+	done.Duplicate = again == 1
+	if text != "" {
+		done.Position, err = hub.ParsePosition(text)
+	}
+	return done, err
 }
 
 // send puts data on the wire, unseen. Only a dial that failed is tried again, in

@@ -35,7 +35,7 @@ func TestDocumentedACLSuffices(t *testing.T) {
 			url := allow(s, "resetchannels &"+prefix+"* "+minimalACL)
 			r := run(t, Options{URL: url, Prefix: prefix}, func(t *timing) { t.linger = 50 * time.Millisecond })
 			r.join(t, "a", "b")
-			if err := r.Publish(context.Background(), "a", []byte("1")); err != nil {
+			if err := r.publish(context.Background(), "a", []byte("1")); err != nil {
 				t.Error(err)
 			}
 			r.calls.await(t, "Deliver a 1")
@@ -65,7 +65,7 @@ func tails(t *testing.T, r *rig, patterns []string) {
 		done <- r.Tail(ctx, patterns, func(m Message) error { got <- m; return nil })
 	}()
 	eventually(t, 5*time.Second, fmt.Sprint("tail of ", patterns), func() bool {
-		if err := r.Publish(ctx, "b", []byte("2")); err != nil {
+		if err := r.publish(ctx, "b", []byte("2")); err != nil {
 			t.Fatal(err)
 		}
 		return len(got) > 0
@@ -191,7 +191,7 @@ func TestPublishDenied(t *testing.T) {
 	s := redistest.Start(t)
 	r := run(t, Options{URL: allow(s, "&* -@all +subscribe +ping")})
 	r.join(t, "a")
-	if err := r.Publish(context.Background(), "a", []byte("1")); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+	if err := r.publish(context.Background(), "a", []byte("1")); err == nil || !strings.Contains(err.Error(), "NOPERM") {
 		t.Error(err)
 	}
 	eventually(t, 5*time.Second, "says why", func() bool {
@@ -207,7 +207,7 @@ func TestWrongPassword(t *testing.T) {
 	if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
 		t.Error(err)
 	}
-	if err := r.Publish(context.Background(), "a", []byte("1")); err == nil || strings.Contains(err.Error(), "hunter2") {
+	if err := r.publish(context.Background(), "a", []byte("1")); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Error(err)
 	}
 	if strings.Contains(r.log.String(), "hunter2") {
@@ -324,7 +324,7 @@ func TestErrorAnswersAreSurvived(t *testing.T) {
 			if r.Ready() == nil {
 				t.Error("ready")
 			}
-			if err := r.Publish(context.Background(), "a", []byte("1")); err == nil && line[0] == '-' {
+			if err := r.publish(context.Background(), "a", []byte("1")); err == nil && line[0] == '-' {
 				t.Error("published")
 			}
 			f.line.Store(nil)

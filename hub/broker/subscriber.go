@@ -2,10 +2,10 @@ package broker
 
 import (
 	"context"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
+
+	"aldaba/hub"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -14,12 +14,18 @@ import (
 // the receiver it calls from the goroutine of run, holding no lock.
 type subscriber struct {
 	*Broker
-	receiver Receiver
+	receiver *guarded
+	follower *follower
 
 	up     bool      // the link has answered a SUBSCRIBE
 	linked bool      // some link has
 	down   time.Time // when the last link that was up broke
 	barred bool      // that redis refuses this user was logged since then
+}
+
+func newSubscriber(b *Broker, r Receiver) *subscriber {
+	g := &guarded{b, r}
+	return &subscriber{Broker: b, receiver: g, follower: newFollower(b, g)}
 }
 
 // run serves one link after the other until ctx ends.
@@ -38,6 +44,7 @@ func (s *subscriber) run(ctx context.Context) {
 		}
 		pause.wait(ctx)
 	}
+	s.follower.stop()
 	s.probe.stopped()
 }
 
@@ -51,7 +58,7 @@ func (s *subscriber) serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, l.close)()
 
 	s.interest.begin()
-	defer s.interest.lost()
+	defer s.linkLost()
 	ctx, cancel := context.WithCancel(ctx)
 	var feeding sync.WaitGroup
 	feeding.Go(func() { s.feed(ctx, l) })
@@ -83,17 +90,26 @@ func (s *subscriber) handle(event any) error {
 	return nil
 }
 
+func (s *subscriber) linkLost() {
+	s.interest.lost()
+	s.follower.lost(s.interest.wants)
+}
+
 // message decodes one message and delivers it.
 func (s *subscriber) message(m *redis.Message) {
-	if len(m.Channel) < len(s.prefix) {
+	channel, live, ok := s.unwire(m.Channel)
+	switch {
+	case !ok:
 		return
-	}
-	channel := m.Channel[len(s.prefix):]
-	if channel == s.probe.channel {
+	case channel == s.probe.channel:
 		s.probe.returned(m.Payload, time.Now())
 		return
 	}
 	s.metrics.received.Inc()
+	if live {
+		s.follower.rang(channel, m.Payload)
+		return
+	}
 	if int64(len(m.Payload)) > s.limit { // before it is copied
 		s.drop(reasonSize, channel, len(m.Payload))
 		return
@@ -103,43 +119,54 @@ func (s *subscriber) message(m *redis.Message) {
 		s.drop(reason, channel, len(data))
 		return
 	}
-	if !s.call("Deliver", channel, func() { s.receiver.Deliver(channel, data) }) {
-		s.metrics.dropped.WithLabelValues(reasonPanic).Inc()
-	}
+	s.receiver.Deliver(channel, hub.Position{}, data)
 }
 
 // drop counts a message that is handed to nobody, and logs it now and then; never
 // its data.
-func (s *subscriber) drop(reason, channel string, size int) {
-	s.metrics.dropped.WithLabelValues(reason).Inc()
-	if unlogged, ok := s.drops.allow(reason, time.Now()); ok {
-		s.log.Warn("message dropped", "reason", reason, "channel", channel, "bytes", size, "unlogged", unlogged)
+func (b *Broker) drop(reason, channel string, size int) {
+	b.metrics.dropped.WithLabelValues(reason).Inc()
+	if unlogged, ok := b.drops.allow(reason, time.Now()); ok {
+		b.log.Warn("message dropped", "reason", reason, "channel", channel, "bytes", size, "unlogged", unlogged)
 	}
 }
 
 func (s *subscriber) changed(e changed) error {
-	channel := e.channel[min(len(s.prefix), len(e.channel)):]
+	channel, live, ok := s.unwire(e.channel)
+	if !ok {
+		return errUnasked
+	}
 	if e.verb == verbUnsubscribe {
-		s.interest.left(channel)
+		s.left(channel)
 		return nil
 	}
-	c, err := s.interest.confirm(channel)
+	c, err := s.interest.confirm(channel, live)
 	if err != nil {
 		return err
 	}
 	s.back()
-	if channel == s.probe.channel {
+	switch {
+	case channel == s.probe.channel:
 		s.probe.subscribed()
+		return nil
+	case live:
+		s.follower.subscribed(channel)
 		return nil
 	}
 	if c.resync {
 		s.metrics.gaps.Inc()
-		s.call("Resync", channel, func() { s.receiver.Resync(channel) })
+		s.receiver.Resync(channel, hub.Position{})
 	}
 	if c.subscribed {
-		s.call("Subscribed", channel, func() { s.receiver.Subscribed(channel) })
+		s.receiver.Subscribed(channel)
 	}
 	return nil
+}
+
+func (s *subscriber) left(channel string) {
+	if s.interest.left(channel) {
+		s.follower.unsubscribed(channel)
+	}
 }
 
 // refused survives that Redis denies some channels to this user; every other
@@ -155,14 +182,15 @@ func (s *subscriber) refused(e refused) error {
 		s.back()
 		batch := make([]string, len(e.channels))
 		for i, channel := range e.channels {
-			batch[i] = channel[len(s.prefix):]
+			batch[i], _, _ = s.unwire(channel)
 		}
 		if s.interest.refuse(batch, time.Now()) {
 			s.denied(batch[0], e.err)
 		}
 	case verbUnsubscribe:
-		for _, channel := range e.channels {
-			s.interest.left(channel[len(s.prefix):])
+		for _, wire := range e.channels {
+			channel, _, _ := s.unwire(wire)
+			s.left(channel)
 		}
 	}
 	return nil
@@ -176,24 +204,6 @@ func (s *subscriber) denied(channel string, err error) {
 		s.log.Error("redis does not let this user subscribe; its ACL needs &PREFIX* and +subscribe",
 			"redis", s.server, "channel", channel, "error", describe(err), "unlogged", unlogged)
 	}
-}
-
-// call runs one call on the receiver. A panic there costs that call, not the loop.
-func (s *subscriber) call(method, channel string, f func()) (ok bool) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		s.metrics.panics.Inc()
-		attrs := []any{"method", method, "channel", channel, "stack", string(debug.Stack())}
-		if err, is := p.(runtime.Error); is { // any other value may hold data
-			attrs = append(attrs, "panic", err.Error())
-		}
-		s.log.Error("receiver panicked", attrs...)
-	}()
-	f()
-	return true
 }
 
 // away notes that there is no link, and logs it once; and once more if an outage

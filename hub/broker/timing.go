@@ -17,7 +17,9 @@ type timing struct {
 	linger time.Duration // how long an unwanted channel is kept
 	denied time.Duration // when a refused channel is asked for again
 
-	backoff timeRange // between two dials
+	quiet timeRange // between two looks at the log of a quiet channel
+
+	backoff timeRange // between two dials, and between two tries of a read
 	steady  time.Duration
 }
 
@@ -39,6 +41,8 @@ var defaultTiming = timing{
 	batch:  2 * time.Millisecond,
 	linger: 5 * time.Second,
 	denied: 10 * time.Second,
+
+	quiet: timeRange{10 * time.Second, 25 * time.Second},
 
 	backoff: timeRange{50 * time.Millisecond, time.Second},
 	steady:  5 * time.Second,

@@ -41,7 +41,7 @@ func (i *interest) lost() {
 			continue
 		}
 		e.gap = e.gap || e.state == stateConfirmed
-		e.state, e.queued = statePending, false
+		e.state, e.queued, e.ready = statePending, false, false
 		i.entries[channel] = e
 	}
 	i.shrink()
@@ -78,19 +78,44 @@ func (i *interest) take() []string {
 // confirmation is who is to be told that a channel is subscribed.
 type confirmation struct{ subscribed, resync bool }
 
-// confirm notes that Redis has subscribed channel.
-func (i *interest) confirm(channel string) (confirmation, error) {
+// confirm notes that Redis has subscribed channel. One with history (kept) is only
+// told to those who wait once it is established.
+func (i *interest) confirm(channel string, kept bool) (confirmation, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	e, known := i.entries[channel]
 	if !known || e.state != stateAsked {
 		return confirmation{}, errUnasked
 	}
-	c := confirmation{subscribed: e.waiting, resync: e.gap && e.wanted}
-	e.state, e.waiting, e.gap = stateConfirmed, false, false
+	c := confirmation{subscribed: e.waiting && !kept, resync: e.gap && e.wanted && !kept}
+	e.state, e.waiting, e.gap = stateConfirmed, e.waiting && kept, false
+	e.kept, e.ready = kept, false
 	i.entries[channel] = e
 	i.confirmed++
 	return c, nil
+}
+
+// establish notes that all that the log of channel has was delivered, if its
+// subscription stands. It returns whether somebody waits to be told.
+func (i *interest) establish(channel string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	e, known := i.entries[channel]
+	if !known || e.state != stateConfirmed {
+		return false
+	}
+	waiting := e.waiting
+	e.ready, e.waiting = true, false
+	i.entries[channel] = e
+	return waiting
+}
+
+// wants reports whether channel is one that a link would subscribe to.
+func (i *interest) wants(channel string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	_, known := i.entries[channel]
+	return known
 }
 
 // expire returns the channels of the next UNSUBSCRIBE.
@@ -135,14 +160,17 @@ func (i *interest) keep(channel string, e entry, now time.Time) bool {
 	return true
 }
 
-// left notes that Redis no longer sends channel. If somebody has come back
-// meanwhile, the SUBSCRIBE for it follows on the same connection.
-func (i *interest) left(channel string) {
+// left notes that Redis no longer sends channel, and reports whether nobody wants it
+// any more. If somebody has come back meanwhile, the SUBSCRIBE for it follows on the
+// same connection.
+func (i *interest) left(channel string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if e, known := i.entries[channel]; known && e.state == stateLeaving {
+	e, known := i.entries[channel]
+	if known && e.state == stateLeaving {
 		i.forget(channel)
 	}
+	return !known || e.state == stateLeaving
 }
 
 // refuse notes that Redis has refused a batch as a whole, without saying for

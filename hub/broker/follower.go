@@ -1,0 +1,260 @@
+package broker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"aldaba/hub"
+)
+
+// follower delivers the channels with history: each entry of a log once, in order,
+// without a gap. What is published to a channel's live name is only a doorbell. If it
+// brings the next entry, that is delivered; if it does not, or none rings for a while,
+// or the link was renewed, the log itself is asked. Channels without history never
+// come here.
+//
+// Calls on the receiver are made with mu held: those of one channel come one at a time.
+type follower struct {
+	*Broker
+	receiver *guarded
+
+	mu       sync.Mutex
+	channels map[string]*followed // nil once stopped
+	wheel    wheel
+}
+
+// followed is one channel that the link is subscribed to.
+type followed struct {
+	channel string
+	at      hub.Position // what was delivered last; zero until the log was read
+	seal    string       // what the script's stamps carry
+	reading bool         // a read is under way
+	again   bool         // and another one is to follow it
+	joining bool         // a subscription waits to be told
+	heard   bool         // since the last round
+	retries int          // reads that failed in a row
+	turn    int          // which of its places in the wheel counts
+}
+
+// One read asks for so much; the rest is asked for by the next.
+const (
+	readEntries = 512
+	readBytes   = 1 << 20
+)
+
+func newFollower(b *Broker, r *guarded) *follower {
+	return &follower{Broker: b, receiver: r, channels: make(map[string]*followed)}
+}
+
+// run looks after the channels until ctx ends.
+func (f *follower) run(ctx context.Context) {
+	tick := time.NewTicker(wheelTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			f.turn()
+		}
+	}
+}
+
+// stop ends all calls on the receiver.
+func (f *follower) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.channels = nil
+}
+
+// subscribed follows channel, whose subscription Redis has confirmed: whatever the log
+// has by now, or will have, is delivered from here on.
+func (f *follower) subscribed(channel string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.channels == nil {
+		return
+	}
+	c := f.channels[channel]
+	if c == nil {
+		c = &followed{channel: channel}
+		f.channels[channel] = c
+		f.lookAgain(c, f.timing.quiet.pick())
+	}
+	c.joining = true
+	f.read(c)
+}
+
+// unsubscribed follows channel no more.
+func (f *follower) unsubscribed(channel string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.channels, channel)
+}
+
+// lost drops what wanted no longer says.
+func (f *follower) lost(wanted func(channel string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for channel := range f.channels {
+		if !wanted(channel) {
+			delete(f.channels, channel)
+		}
+	}
+}
+
+// rang takes what was published to channel's live name.
+func (f *follower) rang(channel, payload string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.channels[channel]
+	if c == nil {
+		return
+	}
+	if r, ok := parseReadStamp(payload); ok {
+		if r.seal == c.seal && r.at.Epoch == c.at.Epoch {
+			f.receiver.Read(channel, r.user, r.at, r.unread)
+		}
+		return
+	}
+	s, ok := parseStamp(payload)
+	switch {
+	case ok && s.seal == c.seal && s.at.Epoch == c.at.Epoch && s.at.Offset == c.at.Offset+1:
+		c.heard = true
+		f.deliver(c, s.at, []byte(s.data))
+	case ok && s.seal == c.seal && s.at.Epoch == c.at.Epoch && (s.at.Offset < c.at.Offset || s.at == c.at):
+		// delivered already: a read was ahead of the doorbell
+	default:
+		// A gap, another epoch, a later format, or a forgery: the log knows.
+		f.read(c)
+	}
+}
+
+// deliver hands over the entry behind c.at. f.mu is held.
+func (f *follower) deliver(c *followed, at hub.Position, data []byte) {
+	c.at = at
+	if reason := unfit(c.channel, data, f.limit); reason != "" {
+		f.drop(reason, c.channel, len(data))
+		return
+	}
+	f.receiver.Deliver(c.channel, at, data)
+}
+
+// read asks the log for what follows c.at, one question at a time. f.mu is held.
+func (f *follower) read(c *followed) {
+	if c.reading {
+		c.again = true
+		return
+	}
+	c.reading, c.again = true, false
+	f.metrics.reads.Inc()
+	q := hub.Query{Channel: c.channel, After: c.at, Bytes: readBytes}
+	if !c.at.IsZero() {
+		q.Entries = readEntries
+	}
+	f.askLog(q, func(s stretch, err error) { f.answered(c, q.After, s, err) })
+}
+
+// answered takes the answer to a read from after.
+func (f *follower) answered(c *followed, after hub.Position, s stretch, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.channels[c.channel] != c {
+		return
+	}
+	c.reading = false
+	if err != nil {
+		f.retry(c, err)
+		return
+	}
+	c.retries, c.seal = 0, s.seal
+	f.catchUp(c, after, s)
+	if c.again || s.More {
+		f.read(c)
+		return
+	}
+	if c.joining {
+		c.joining = false
+		f.established(c.channel)
+	}
+}
+
+// catchUp delivers what s has and c does not. f.mu is held.
+func (f *follower) catchUp(c *followed, after hub.Position, s stretch) {
+	switch {
+	case after.IsZero():
+		c.at = s.Head
+		return
+	case c.at != after && (!s.Known || after.Epoch != s.Head.Epoch):
+		c.again = true // the question has been overtaken
+		return
+	case !s.Known:
+		f.metrics.gaps.Inc()
+		c.at = s.Head
+		f.receiver.Resync(c.channel, c.at)
+		return
+	case after.Epoch != s.Head.Epoch:
+		// Another server has this log now. It may lack what the former took last.
+		f.metrics.gaps.Inc()
+		c.at.Epoch = s.Head.Epoch
+		f.receiver.Resync(c.channel, c.at)
+	}
+	for _, e := range s.Entries {
+		if e.Position.Offset > c.at.Offset {
+			f.receiver.Deliver(c.channel, e.Position, e.Data)
+		}
+	}
+	// Entries that nobody can be handed were passed over, too.
+	if s.End.Offset > c.at.Offset {
+		c.at = s.End
+	}
+}
+
+// established tells those who wait for channel that it is live. f.mu is held.
+func (f *follower) established(channel string) {
+	if f.interest.establish(channel) {
+		f.receiver.Subscribed(channel)
+	}
+}
+
+// retry reads again after a while. f.mu is held.
+func (f *follower) retry(c *followed, err error) {
+	if unlogged, ok := f.drops.allow("history", time.Now()); ok {
+		f.log.Warn("cannot read a history; retrying", "redis", f.server, "channel", c.channel, "error", describe(err), "unlogged", unlogged)
+	}
+	f.metrics.readErrors.Inc()
+	c.retries++
+	f.lookAgain(c, f.timing.backoff.after(c.retries))
+}
+
+// lookAgain has turn look at c after d, and not before. f.mu is held.
+func (f *follower) lookAgain(c *followed, d time.Duration) {
+	c.turn++
+	f.wheel.add(d, appointment{c, c.turn})
+}
+
+// appointment is a place in the wheel; it holds unless another was made since.
+type appointment struct {
+	*followed
+
+	turn int
+}
+
+// turn does what is due: reads that failed before, and a look at quiet channels, whose
+// doorbell may have been lost.
+func (f *follower) turn() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range f.wheel.turn() {
+		c := a.followed
+		if f.channels[c.channel] != c || a.turn != c.turn {
+			continue
+		}
+		if c.retries > 0 || !c.heard {
+			f.read(c)
+		}
+		c.heard = false
+		f.lookAgain(c, f.timing.quiet.pick())
+	}
+}

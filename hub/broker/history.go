@@ -1,0 +1,130 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	"aldaba/hub"
+)
+
+// Read implements hub.Broker. It asks the server that has the channel's log now, and
+// returns hub.ErrNoHistory for a channel without one. What of the log could be handed
+// to nobody is left out.
+func (b *Broker) Read(ctx context.Context, q hub.Query) (hub.Page, error) {
+	if _, ok := b.histories.Of(q.Channel); !ok || !validChannel(q.Channel) {
+		return hub.Page{}, hub.ErrNoHistory
+	}
+	s, err := b.readLog(ctx, q)
+	if err != nil {
+		return hub.Page{}, fmt.Errorf("read history from %s: %w", b.server, err)
+	}
+	asked := q.After
+	if asked.IsZero() {
+		asked = q.Before
+	}
+	s.Known = s.Known && s.Head.Epoch == asked.Epoch
+	if !asked.IsZero() && !s.Known {
+		s.Entries, s.End, s.More = nil, hub.Position{}, false
+	}
+	return s.Page, nil
+}
+
+// stretch is what read.lua tells of a log.
+type stretch struct {
+	hub.Page // Known says only that the entry is there, whatever the epoch
+
+	seal string // with which stamped messages prove that they come from the script
+}
+
+// readLog asks the log of a channel that keeps one.
+func (b *Broker) readLog(ctx context.Context, q hub.Query) (stretch, error) {
+	answer, err := b.caller.do(ctx, b.queryCall(q))
+	if err != nil {
+		return stretch{}, err
+	}
+	return b.stretchOf(q, answer)
+}
+
+// askLog is readLog that does not wait. then is called from another goroutine.
+func (b *Broker) askLog(q hub.Query, then func(stretch, error)) {
+	b.caller.push(b.queryCall(q), func(answer []any, err error) {
+		if err != nil {
+			then(stretch{}, err)
+			return
+		}
+		then(b.stretchOf(q, answer))
+	})
+}
+
+// queryCall is q in the words of read.lua.
+func (b *Broker) queryCall(q hub.Query) call {
+	direction, from := "after", q.After
+	if q.After.IsZero() && (!q.Before.IsZero() || q.Entries > 0) {
+		direction, from = "before", q.Before
+	}
+	id := ""
+	if !from.IsZero() {
+		id = from.ID()
+	}
+	kept, _ := b.histories.Of(q.Channel)
+	return call{
+		script: readScript, name: b.name(q.Channel), want: 7,
+		args: []any{direction, id, q.Entries, q.Bytes, newSeal(), milliseconds(kept.TTL), q.User},
+	}
+}
+
+// newSeal is a secret between Redis and the replicas.
+func newSeal() string { return rand.Text() }
+
+// stretchOf reads the answer of read.lua.
+func (b *Broker) stretchOf(q hub.Query, answer []any) (s stretch, err error) {
+	text, number := values(answer)
+	if s.Head, err = hub.ParsePosition(text(0) + ":" + text(1)); err != nil {
+		return s, errGibber
+	}
+	s.seal, s.Known, s.More = text(2), number(3) == 1, number(4) == 1
+	if q.User != "" {
+		if s.Unread, err = unread(s.Head, number(5), text(6)); err != nil {
+			return s, err
+		}
+	}
+	for i := 7; i+1 < len(answer); i += 2 {
+		at, err := hub.ParseEntryID(text(i))
+		if err != nil {
+			return s, errGibber
+		}
+		at.Epoch = s.Head.Epoch
+		s.End = at
+		data := []byte(text(i + 1))
+		if reason := unfit(q.Channel, data, b.limit); reason != "" {
+			b.drop(reason, q.Channel, len(data))
+			continue
+		}
+		s.Entries = append(s.Entries, hub.Entry{Position: at, Data: data})
+	}
+	return s, nil
+}
+
+// values return what stands where in an answer; what is of another type is as good
+// as missing.
+func values(answer []any) (text func(int) string, number func(int) int64) {
+	text = func(i int) string { v, _ := answer[i].(string); return v }
+	number = func(i int) int64 { v, _ := answer[i].(int64); return v }
+	return text, number
+}
+
+// unread counts the entries behind the one that has been read, of those kept.
+func unread(head hub.Position, kept int64, read string) (int, error) {
+	if read == "" {
+		return int(kept), nil
+	}
+	at, err := hub.ParseEntryID(read)
+	if err != nil {
+		return 0, errGibber
+	}
+	if at.Offset >= head.Offset {
+		return 0, nil
+	}
+	return int(min(kept, int64(head.Offset-at.Offset))), nil //nolint:gosec // kept is small
+}

@@ -1,0 +1,283 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"aldaba/auth"
+	"aldaba/hub"
+	"aldaba/internal/redistest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// keeping are the options of a broker whose channels log:* keep five messages.
+func keeping(t testing.TB, url string) Options {
+	t.Helper()
+	policy, err := auth.NewPolicy([]auth.Pattern{
+		{Name: "log:*", Join: auth.JoinOnRequest, History: &auth.History{Size: 5, TTL: time.Hour}},
+		{Name: "plain:*", Join: auth.JoinOnRequest},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{URL: url, Histories: policy.Histories()}
+}
+
+// put publishes data with a key (empty: none), and returns what became of it.
+func put(t testing.TB, b *Broker, channel, data, key string) hub.Published {
+	t.Helper()
+	p, err := b.Publish(context.Background(), channel, []byte(data), hub.PublishOptions{Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// page reads q, and returns it with the data that it found.
+func page(t testing.TB, b *Broker, q hub.Query) (hub.Page, []string) {
+	t.Helper()
+	p, err := b.Read(context.Background(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := []string{}
+	for _, e := range p.Entries {
+		data = append(data, string(e.Data))
+	}
+	return p, data
+}
+
+func TestRecordsAndReads(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		empty, _ := page(t, r.Broker, hub.Query{Channel: "log:a"})
+		if empty.Head.Offset != 0 || empty.Head.IsZero() {
+			t.Fatalf("a new log's head is %v", empty.Head)
+		}
+		var at []hub.Position
+		for i := range 9 {
+			at = append(at, put(t, r.Broker, "log:a", fmt.Sprint(i), "").Position)
+			if at[i].Offset != uint64(i+1) || at[i].Epoch != empty.Head.Epoch {
+				t.Fatalf("position %d is %v", i, at[i])
+			}
+		}
+		for name, c := range map[string]struct {
+			query hub.Query
+			known bool
+			more  bool
+			want  []string
+		}{
+			"newest":              {hub.Query{Entries: 3}, false, true, []string{"6", "7", "8"}},
+			"all":                 {hub.Query{Entries: 100}, false, false, []string{"3", "4", "5", "6", "7", "8"}},
+			"after":               {hub.Query{After: at[5], Entries: 100}, true, false, []string{"6", "7", "8"}},
+			"after, two":          {hub.Query{After: at[5], Entries: 2}, true, true, []string{"6", "7"}},
+			"after, few bytes":    {hub.Query{After: at[5], Entries: 9, Bytes: 1}, true, true, []string{"6"}},
+			"after the oldest":    {hub.Query{After: at[3], Entries: 9}, true, false, []string{"4", "5", "6", "7", "8"}},
+			"after the newest":    {hub.Query{After: at[8], Entries: 9}, true, false, []string{}},
+			"before":              {hub.Query{Before: at[5], Entries: 9}, true, false, []string{"3", "4"}},
+			"before, one":         {hub.Query{Before: at[5], Entries: 1}, true, true, []string{"4"}},
+			"nothing":             {hub.Query{}, false, false, []string{}},
+			"after, trimmed":      {hub.Query{After: at[1], Entries: 9}, false, false, []string{}},
+			"after the beginning": {hub.Query{After: empty.Head, Entries: 9}, false, false, []string{}},
+			"another epoch":       {hub.Query{After: hub.Position{Epoch: "1", Offset: at[5].Offset, Tag: at[5].Tag}, Entries: 9}, false, false, []string{}},
+			"another tag":         {hub.Query{After: hub.Position{Epoch: at[5].Epoch, Offset: at[5].Offset, Tag: 7}, Entries: 9}, false, false, []string{}},
+			"the future":          {hub.Query{After: hub.Position{Epoch: at[5].Epoch, Offset: 100, Tag: 7}, Entries: 9}, false, false, []string{}},
+		} {
+			if c.query.Bytes == 0 {
+				c.query.Bytes = 1 << 20
+			}
+			c.query.Channel = "log:a"
+			p, data := page(t, r.Broker, c.query)
+			if p.Known != c.known || p.More != c.more || !slices.Equal(data, c.want) || p.Head != at[8] {
+				t.Errorf("%s: known %v, more %v, %q, head %v", name, p.Known, p.More, data, p.Head)
+			}
+		}
+		if _, err := r.Read(context.Background(), hub.Query{Channel: "plain:a"}); !errors.Is(err, hub.ErrNoHistory) {
+			t.Errorf("a channel without history: %v", err)
+		}
+		if p := put(t, r.Broker, "plain:a", "1", ""); !p.Position.IsZero() {
+			t.Errorf("a channel without history has the position %v", p.Position)
+		}
+	})
+}
+
+func TestOneKeyPublishesOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		r.join(t, "log:a", "plain:a")
+		for _, channel := range []string{"log:a", "plain:a"} {
+			first := put(t, r.Broker, channel, "1", "k")
+			if again := put(t, r.Broker, channel, "2", "k"); !again.Duplicate || again.Position != first.Position || first.Duplicate {
+				t.Errorf("%s: %v, then %v", channel, first, again)
+			}
+			if other := put(t, r.Broker, channel, "3", "l"); other.Duplicate {
+				t.Errorf("%s: another key is %v", channel, other)
+			}
+			r.calls.await(t, "Deliver "+channel+" 3")
+		}
+		want := []string{"log:a 1", "log:a 3", "plain:a 1", "plain:a 3"}
+		if diff := cmp.Diff(want, r.calls.with("Deliver ")); diff != "" {
+			t.Error(diff)
+		}
+		for _, key := range []string{"a b", "a\n", "é", strings.Repeat("x", 129)} {
+			if _, err := r.Broker.Publish(context.Background(), "log:a", []byte("1"), hub.PublishOptions{Key: key}); !errors.Is(err, hub.ErrInvalidMessage) {
+				t.Errorf("key %q: %v", key, err)
+			}
+		}
+	})
+}
+
+func TestReadStateIsOnePerUser(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		r.join(t, "log:a")
+		var at []hub.Position
+		for i := range 4 {
+			at = append(at, put(t, r.Broker, "log:a", fmt.Sprint(i), "").Position)
+		}
+		unread := func(user string) int {
+			p, _ := page(t, r.Broker, hub.Query{Channel: "log:a", User: user})
+			return p.Unread
+		}
+		if unread("anna") != 4 || unread("") != 0 {
+			t.Errorf("nothing read: %d, nobody: %d", unread("anna"), unread(""))
+		}
+		ctx := context.Background()
+		acked, err := r.Ack(ctx, "log:a", "anna b", at[1])
+		if err != nil || acked.Unread != 2 || acked.Position != at[1] {
+			t.Fatal(acked, err)
+		}
+		r.calls.await(t, "Read log:a anna b 2 2")
+		if acked, err = r.Ack(ctx, "log:a", "anna b", at[0]); err != nil || acked.Unread != 2 || acked.Position != at[1] {
+			t.Error("an older one counts:", acked, err)
+		}
+		if unread("anna b") != 2 || unread("bob") != 4 {
+			t.Errorf("anna %d, bob %d", unread("anna b"), unread("bob"))
+		}
+		for name, bad := range map[string]hub.Position{
+			"the future": {Epoch: at[0].Epoch, Offset: 9, Tag: 1}, "another epoch": {Epoch: "x", Offset: 1, Tag: at[0].Tag},
+			"another newest": {Epoch: at[0].Epoch, Offset: 4, Tag: 1},
+		} {
+			if _, err := r.Ack(ctx, "log:a", "anna b", bad); !errors.Is(err, hub.ErrGone) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := r.Ack(ctx, "plain:a", "anna", at[0]); !errors.Is(err, hub.ErrNoHistory) {
+			t.Errorf("without history: %v", err)
+		}
+	})
+}
+
+func TestFollowsWhatTheDoorbellLost(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url), func(t *timing) { t.quiet = timeRange{time.Second, 2 * time.Second} })
+		r.join(t, "log:a")
+		put(t, r.Broker, "log:a", "1", "")
+		r.calls.await(t, "Deliver log:a 1")
+		// Entries that nobody rings for: the script, without its announcement.
+		silent := newScript(strings.ReplaceAll(publishLua, "return redis.call('PUBLISH', 'aldaba:live:", "return redis.call('PUBLISH', 'elsewhere:") + callLua)
+		if silent.text == publishScript.text {
+			t.Fatal("the script still rings")
+		}
+		for _, data := range []string{"2", "3"} {
+			if _, err := r.caller.do(context.Background(), call{silent, "log:a", []any{data, "size", 5, "ttl", 3600000}, 3}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(t, r.Broker, "log:a", "4", "") // rings with a gap
+		r.calls.await(t, "Deliver log:a 4")
+		if _, err := r.caller.do(context.Background(), call{silent, "log:a", []any{"5", "size", 5, "ttl", 3600000}, 3}); err != nil {
+			t.Fatal(err)
+		}
+		r.calls.await(t, "Deliver log:a 5") // by the round
+		for i := range 10 {                 // more than it keeps
+			if _, err := r.caller.do(context.Background(), call{silent, "log:a", []any{fmt.Sprint(10 + i), "size", 5, "ttl", 3600000}, 3}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(t, r.Broker, "log:a", "20", "")
+		r.calls.await(t, "Resync log:a")
+		put(t, r.Broker, "log:a", "21", "")
+		r.calls.await(t, "Deliver log:a 21")
+		want := []string{"1", "2", "3", "4", "5", "21"}
+		if diff := cmp.Diff(want, r.calls.with("Deliver log:a ")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestForgedStampIsNotDelivered(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		r.join(t, "log:a")
+		p := put(t, r.Broker, "log:a", "1", "").Position
+		r.calls.await(t, "Deliver log:a 1")
+		backend := client(t, url)
+		forged := hub.Position{Epoch: p.Epoch, Offset: 2, Tag: p.Tag + 1}
+		for _, payload := range []string{
+			"1 " + forged.ID() + " " + p.Epoch + " - d 666", "1 " + forged.ID() + " " + p.Epoch + " GUESSED d 666",
+			"1 2-1 zzz x p 666", "2 anything", "666", "", "r1 1-1 " + p.Epoch + " GUESSED 0 anna",
+		} {
+			say(t, backend, liveName("log:a"), payload)
+		}
+		put(t, r.Broker, "log:a", "2", "")
+		r.calls.await(t, "Deliver log:a 2")
+		if diff := cmp.Diff([]string{"log:a 1", "log:a 2"}, r.calls.with("Deliver ")); diff != "" {
+			t.Error(diff)
+		}
+		if got := r.calls.with("Re"); len(got) != 0 {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+func TestFlushedLogHasAnotherEpoch(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		r.join(t, "log:a")
+		p := put(t, r.Broker, "log:a", "1", "").Position
+		r.calls.await(t, "Deliver log:a 1")
+		if err := client(t, url).FlushAll(context.Background()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		next := put(t, r.Broker, "log:a", "2", "").Position
+		if next.Epoch == p.Epoch || next.Offset != 1 {
+			t.Errorf("%v after %v", next, p)
+		}
+		r.calls.await(t, "Resync log:a")
+		put(t, r.Broker, "log:a", "3", "")
+		r.calls.await(t, "Deliver log:a 3")
+		if lost, _ := page(t, r.Broker, hub.Query{Channel: "log:a", After: p, Entries: 9, Bytes: 99}); lost.Known {
+			t.Error("a position of the lost log is known")
+		}
+	})
+}
+
+func TestRestartedServerIsAnother(t *testing.T) {
+	s := redistest.New(t, "--appendonly", "yes", "--appendfsync", "always")
+	s.Start()
+	r := run(t, keeping(t, s.URL()))
+	r.join(t, "log:a")
+	p := put(t, r.Broker, "log:a", "1", "").Position
+	r.calls.await(t, "Deliver log:a 1")
+	s.Kill()
+	s.Start()
+	eventually(t, 20*time.Second, "back", func() bool {
+		return r.publish(context.Background(), "log:a", []byte("2")) == nil
+	})
+	r.calls.await(t, "Resync log:a")
+	r.calls.await(t, "Deliver log:a 2")
+	if got := r.calls.with("Deliver "); !slices.Equal(got, []string{"log:a 1", "log:a 2"}) {
+		t.Errorf("delivered %q", got)
+	}
+	q, _ := page(t, r.Broker, hub.Query{Channel: "log:a", After: p, Entries: 9, Bytes: 99})
+	if q.Known || q.Head.Epoch == p.Epoch {
+		t.Errorf("%v is known to another server, whose head is %v", p, q.Head)
+	}
+}

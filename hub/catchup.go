@@ -1,0 +1,204 @@
+package hub
+
+import (
+	"context"
+	"time"
+)
+
+// A session joins a channel with history in these steps: the broker confirms; live
+// messages are held from then on; the log is read from where the client stands, and
+// what it has is sent; held messages that the log did not have follow; the session
+// goes live. No message falls between, none is sent twice.
+
+// catchUp is how far a membership has got with that. Its channel's mutex guards it.
+type catchUp struct {
+	from     Position // the client's, then what it was sent up to; zero: none
+	answered bool     // the client was told where it stands
+	held     []*frame // live messages since the log is being read
+	cost     int64    // of held
+	lost     bool     // not all were held: the log is to be read again
+}
+
+// standing is what a client is told of its place in a history; empty without one.
+type standing struct {
+	position  string
+	recovered *bool
+	unread    *int
+}
+
+// catchUpEntries and a share of the queue bound one page of a log. What is held
+// meanwhile is bounded the same way.
+const catchUpEntries = 256
+
+// hold keeps a live message.
+func (c *catchUp) hold(f *frame) {
+	if c.lost || len(c.held) >= catchUpEntries || c.cost > heldBytes {
+		c.overflow()
+		return
+	}
+	c.held = append(c.held, f)
+	c.cost += f.cost()
+}
+
+// overflow gives up holding: what was held is in the log, too.
+func (c *catchUp) overflow() { c.held, c.cost, c.lost = nil, 0, true }
+
+// catchUp sends m's client what it missed, on a goroutine of its own.
+func (s *session) catchUp(m *membership) {
+	var failing time.Time
+	for {
+		from, first, ok := m.channel.listen(m)
+		if !ok {
+			return
+		}
+		page, err := s.missed(m.channel.name, from, first)
+		switch {
+		case err == nil:
+			failing = time.Time{}
+			if !m.channel.replay(m, page) || !s.awaitRoom() {
+				return
+			}
+			continue
+		case failing.IsZero():
+			failing = time.Now()
+			s.hub.log.Debug("history not read", "session", s.id, "error", err)
+		case !first && time.Since(failing) > joinWait:
+			s.cut(CloseBrokerLost)
+			return
+		}
+		time.Sleep(readAgain) //nolint:forbidigo // nothing announces that the broker answers again
+	}
+}
+
+// missed reads the log behind from. The first time it asks what is unread, too.
+func (s *session) missed(channel string, from Position, first bool) (Page, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), publishWait)
+	defer cancel()
+	q := Query{Channel: channel, After: from, Bytes: int(s.hub.limits.Queue / 4)}
+	if !from.IsZero() {
+		q.Entries = catchUpEntries
+	}
+	if first {
+		q.User = s.user
+	}
+	return s.hub.broker.Read(ctx, q)
+}
+
+// listen holds live messages for m from here on. It returns where the client stands,
+// and whether it has still to be told; ok is false if m does not catch up any more.
+func (c *channel) listen(m *membership) (from Position, first, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.state != memberCatching {
+		return Position{}, false, false
+	}
+	k := &m.wait.catchUp
+	k.held, k.cost, k.lost = nil, 0, false
+	return k.from, !k.answered, true
+}
+
+// replay sends what page has, and lets m go live if that is all. It returns true if
+// there is more to be read. The session has the grant still, as m has not left.
+func (c *channel) replay(m *membership, page Page) (more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m.state != memberCatching {
+		return false
+	}
+	k := &m.wait.catchUp
+	c.place(m, page)
+	if !c.offerAll(m, page.Entries) {
+		return true // the queue has no room
+	}
+	if page.Known && !page.End.IsZero() {
+		k.from = page.End // some entries cannot be handed to anybody
+	}
+	if page.More || k.lost {
+		return true
+	}
+	m.at = k.from
+	for _, f := range k.held {
+		if m.wants(f.at) {
+			m.session.send(f)
+			c.metrics.deliveries.Inc()
+		}
+	}
+	c.catching = remove(c.catching, m)
+	c.admit(m)
+	return false
+}
+
+// place tells m's client where it stands, or that it stands elsewhere now. c.mu is held.
+func (c *channel) place(m *membership, page Page) {
+	k := &m.wait.catchUp
+	recovered := page.Known && !k.from.IsZero()
+	if !recovered {
+		k.from = page.Head
+	}
+	switch {
+	case !k.answered:
+		k.answered = true
+		m.wait.until = time.Time{}
+		m.wait.standing = standing{k.from.String(), &recovered, &page.Unread}
+		m.session.admitted(m)
+		m.wait.requests = nil
+	case !recovered:
+		m.session.send(resyncFrame(c, k.from))
+	}
+}
+
+// offerAll queues entries as far as the session's queue has room, and reports whether
+// that was all of them. c.mu is held.
+func (c *channel) offerAll(m *membership, entries []Entry) bool {
+	k := &m.wait.catchUp
+	for _, e := range entries {
+		if e.Position.Epoch != k.from.Epoch || e.Position.Offset <= k.from.Offset {
+			continue
+		}
+		if !m.session.offer(messageFrame(c, e.Position, e.Data)) {
+			return false
+		}
+		k.from = e.Position
+		c.metrics.deliveries.Inc()
+	}
+	return true
+}
+
+// offer queues f if it leaves half of the queue to live messages.
+func (s *session) offer(f *frame) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || (!s.out.empty() && !s.out.fits(f, s.hub.limits.Queue/2)) {
+		return false
+	}
+	s.out.push(f)
+	s.wake()
+	return true
+}
+
+// awaitRoom waits until most of what was queued is written. It returns false if the
+// session has ended.
+func (s *session) awaitRoom() bool {
+	s.mu.Lock()
+	if s.ended || s.roomy() {
+		defer s.mu.Unlock()
+		return !s.ended
+	}
+	if s.room == nil {
+		s.room = make(chan struct{})
+	}
+	room := s.room
+	s.mu.Unlock()
+	<-room
+	return !s.isEnded()
+}
+
+func (s *session) roomy() bool { return s.welcomed && s.out.cost <= s.hub.limits.Queue/4 }
+
+// makeRoomKnown wakes who waits for room. s.mu is held.
+func (s *session) makeRoomKnown() {
+	if s.room != nil && (s.ended || s.roomy()) {
+		close(s.room)
+		s.room = nil
+	}
+}

@@ -1,0 +1,59 @@
+package hub
+
+import "errors"
+
+// PublishOptions says how a message is to be published.
+type PublishOptions struct {
+	// Key makes publishing idempotent: of the messages published to a channel with
+	// one key within a day the first counts. Empty: none. At most KeyBytes bytes of
+	// printable ASCII without space.
+	Key string
+}
+
+// KeyBytes bounds PublishOptions.Key.
+const KeyBytes = 128
+
+// Published is what became of a message.
+type Published struct {
+	Position  Position // of its entry; zero where the channel keeps no history
+	Duplicate bool     // a message with this key was published before: that one's position
+}
+
+// Query asks for a page of a channel's history.
+type Query struct {
+	Channel string
+	// After and Before exclude each other: the oldest entries that follow a position,
+	// or the newest that precede it. With neither, the newest entries.
+	After, Before Position
+	Entries       int    // at most; 0: none, only the rest of the answer
+	Bytes         int    // of data, at most, but for the first entry
+	User          string // whose unread entries are counted; empty: nobody's
+}
+
+// Page is the answer to a Query.
+type Page struct {
+	Head    Position // of the newest entry
+	Known   bool     // the position asked about can be proved: nothing is missing after it
+	Entries []Entry  // oldest first; none unless Known, if a position was asked about
+	End     Position // of the last entry that was looked at, handed over or not; zero: none
+	More    bool     // there are more entries in the direction that was asked for
+	Unread  int      // entries that Query.User has not acknowledged
+}
+
+// Entry is one message of a channel's history.
+type Entry struct {
+	Position Position
+	Data     []byte // one JSON document
+}
+
+// Acked is what became of an acknowledgement.
+type Acked struct {
+	Position Position // up to which the user has read now
+	Unread   int      // entries that follow it
+}
+
+// Errors of a broker about histories.
+var (
+	ErrNoHistory = errors.New("channel keeps no history")
+	ErrGone      = errors.New("position is not known any more")
+)

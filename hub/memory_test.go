@@ -1,0 +1,127 @@
+package hub
+
+import (
+	"context"
+	"strconv"
+)
+
+// The logs of the memoryBroker, which serializes what Redis would.
+
+func (b *memoryBroker) Publish(_ context.Context, channel string, data []byte, _ PublishOptions) (Published, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.published != nil {
+		b.published(channel)
+	}
+	if b.err != nil {
+		return Published{}, b.err
+	}
+	var at Position
+	if _, keeps := b.histories.Of(channel); keeps {
+		at = b.record(channel, data)
+	}
+	b.hub.Deliver(channel, at, data)
+	return Published{Position: at}, nil
+}
+
+// record appends to a log. b.mu is held.
+func (b *memoryBroker) record(channel string, data []byte) Position {
+	at := b.head(channel)
+	at.Offset++
+	at.Tag = 1000 + at.Offset
+	if b.logs == nil {
+		b.logs = make(map[string][]Entry)
+	}
+	b.logs[channel] = append(b.logs[channel], Entry{at, data})
+	return at
+}
+
+// head is where channel's log ends. b.mu is held.
+func (b *memoryBroker) head(channel string) Position {
+	if log := b.logs[channel]; len(log) > 0 {
+		return log[len(log)-1].Position
+	}
+	return Position{Epoch: "e" + strconv.Itoa(b.epoch)}
+}
+
+// write records data for which no doorbell rings.
+func (b *memoryBroker) write(channel string, data ...string) (at Position) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, d := range data {
+		at = b.record(channel, []byte(d))
+	}
+	return at
+}
+
+// trim forgets all but the newest n entries.
+func (b *memoryBroker) trim(channel string, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	log := b.logs[channel]
+	b.logs[channel] = log[len(log)-n:]
+}
+
+func (b *memoryBroker) Read(_ context.Context, q Query) (Page, error) {
+	if b.reading != nil {
+		b.reading(q)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, keeps := b.histories.Of(q.Channel); !keeps {
+		return Page{}, ErrNoHistory
+	}
+	if b.err != nil {
+		return Page{}, b.err
+	}
+	log := b.logs[q.Channel]
+	p := Page{Head: b.head(q.Channel)}
+	if q.User != "" {
+		p.Unread = len(log) - int(b.upto[q.Channel+" "+q.User])
+	}
+	asked := q.After
+	if asked.IsZero() {
+		asked = q.Before
+	}
+	p.Known = !asked.IsZero() && asked == p.Head
+	var found []Entry
+	for _, e := range log {
+		p.Known = p.Known || !asked.IsZero() && e.Position == asked
+		if e.Position.Offset > q.After.Offset && (q.Before.IsZero() || e.Position.Offset < q.Before.Offset) {
+			found = append(found, e)
+		}
+	}
+	p.Known = p.Known || asked.Offset == 0 && asked.Epoch == p.Head.Epoch && len(log) > 0 && log[0].Position.Offset == 1
+	if q.Entries == 0 || !asked.IsZero() && !p.Known {
+		return p, nil
+	}
+	if p.More = len(found) > q.Entries; p.More && q.After.IsZero() {
+		found = found[len(found)-q.Entries:]
+	} else if p.More {
+		found = found[:q.Entries]
+	}
+	p.Entries = found
+	if len(found) > 0 {
+		p.End = found[len(found)-1].Position
+	}
+	return p, nil
+}
+
+func (b *memoryBroker) Ack(_ context.Context, channel, user string, at Position) (Acked, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, keeps := b.histories.Of(channel); !keeps {
+		return Acked{}, ErrNoHistory
+	}
+	head := b.head(channel)
+	if at.Epoch != head.Epoch || at.Offset > head.Offset {
+		return Acked{}, ErrGone
+	}
+	if b.upto == nil {
+		b.upto = make(map[string]uint64)
+	}
+	b.upto[channel+" "+user] = max(at.Offset, b.upto[channel+" "+user])
+	unread := int(head.Offset - b.upto[channel+" "+user])
+	b.hub.Read(channel, user, at, unread)
+	return Acked{at, unread}, nil
+}
