@@ -51,7 +51,7 @@ func eventually(t testing.TB, within time.Duration, what string, condition func(
 // calls is a Receiver that remembers.
 type calls struct {
 	mu     sync.Mutex
-	events []string       // "Deliver user:1 {}", "Subscribed user:1", …
+	events []string // "Deliver user:1 {}", "Subscribed user:1", …
 	hook   func(event string)
 }
 
