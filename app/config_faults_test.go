@@ -401,10 +401,11 @@ admin_listen: :9080
 		`config.yaml:1: allowed_origins[1]: "…@*.example": there are no wildcards here; name each origin`,
 	}},
 	{"certificate without key", "tls:\n  cert_file: cert.pem\n", []string{
-		"config.yaml:1: tls.key_file: is missing: a certificate serves nothing without its key; for plain HTTP leave both empty",
+		"config.yaml:1: tls.key_file: is missing: a certificate and its key go together; for plain HTTP leave both empty",
 	}},
-	{"key without certificate", "tls:\n  cert_file: \"\"\n  key_file: key.pem\n", []string{
-		"config.yaml:2: tls.cert_file: is missing: a key serves nothing without its certificate; for plain HTTP leave both empty",
+	{"key without certificate", "tls:\n  cert_file: \"\"\n  key_file: absent\n", []string{
+		"config.yaml:2: tls.cert_file: is missing: a certificate and its key go together; for plain HTTP leave both empty",
+		"config.yaml:3: tls.key_file: cannot be read: no such file or directory",
 	}},
 	{"certificate and key of no file", "tls:\n  cert_file: absent\n  key_file: .\n", []string{
 		"config.yaml:2: tls.cert_file: cannot be read: no such file or directory",

@@ -7,13 +7,7 @@ import (
 )
 
 func (v *validator) tls() {
-	switch {
-	case !v.TLS.on():
-	case v.TLS.CertFile == "":
-		v.fault("tls.cert_file", "is missing: a key serves nothing without its certificate; for plain HTTP leave both empty")
-	case v.TLS.KeyFile == "":
-		v.fault("tls.key_file", "is missing: a certificate serves nothing without its key; for plain HTTP leave both empty")
-	default:
+	if v.TLS.on() {
 		_, err := server.KeyPair(v.TLS).Load()
 		v.pairFaults(err)
 	}

@@ -60,6 +60,9 @@ const longestPEM = 1 << 20
 
 // readPEM reads a whole file. It takes no pipe: the file is read again and again.
 func readPEM(file FileOf, name string) (string, error) {
+	if name == "" {
+		return "", &KeyPairError{file, "is missing: a certificate and its key go together; for plain HTTP leave both empty"}
+	}
 	about, err := os.Stat(name)
 	if err != nil {
 		return "", unreadable(file, err)
