@@ -12,6 +12,7 @@ import (
 type Config struct {
 	Listen         string         `yaml:"listen"`
 	AdminListen    string         `yaml:"admin_listen"`
+	TLS            TLSConfig      `yaml:"tls"`
 	AllowedOrigins []string       `yaml:"allowed_origins"`
 	TrustedProxies []string       `yaml:"trusted_proxies"`
 	Redis          RedisConfig    `yaml:"redis"`
@@ -21,6 +22,22 @@ type Config struct {
 	Limits         LimitsConfig   `yaml:"limits"`
 	Drain          DrainConfig    `yaml:"drain"`
 	Log            LogConfig      `yaml:"log"`
+}
+
+// TLSConfig names the certificate of the public address; see server.KeyPair.
+type TLSConfig struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+func (t TLSConfig) on() bool { return t != TLSConfig{} }
+
+// scheme is what a URL of the public address begins with.
+func (t TLSConfig) scheme() string {
+	if t.on() {
+		return "https"
+	}
+	return "http"
 }
 
 // RedisConfig says which Redis carries the messages.

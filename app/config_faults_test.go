@@ -16,7 +16,15 @@ const goodIssuer = "ALDABA_AUTH_ISSUERS_0_SECRET=another-secret-of-more-than-32-
 // tell it: where, what, and how to mend it. There is nothing else, and no secret.
 func TestConfigFaults(t *testing.T) {
 	t.Chdir(t.TempDir())
+	certificate, key := pairPEM(t)
+	_, other := pairPEM(t)
 	for name, text := range map[string]string{
+		"cert.pem":  string(certificate),
+		"key.pem":   string(key),
+		"other.pem": string(other),
+		"badcert":   "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+		"encrypted": "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+
 		"short":   "hunter2\n",
 		"dev":     "aldaba-dev-0123456789012345678901234567890123456789\n",
 		"broken":  "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
@@ -134,7 +142,7 @@ listen: y
 		`config.yaml:1: listne: unknown key: did you mean "listen"?`,
 	}},
 	{"unknown key of no resemblance", "port: 80\n", []string{
-		"config.yaml:1: port: unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis and trusted_proxies",
+		"config.yaml:1: port: unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis, tls and trusted_proxies",
 	}},
 	{"unknown key, nested", `log:
   level: info
@@ -149,11 +157,11 @@ listen: y
 		`config.yaml:3: channels[0].jion: unknown key: did you mean "join"?`,
 	}},
 	{"key of no letters", "\"\": a\nlog: {level: loud}\n", []string{
-		`config.yaml:1: "": unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis and trusted_proxies`,
+		`config.yaml:1: "": unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis, tls and trusted_proxies`,
 		`config.yaml:2: log.level: "loud" is not a level: choose debug, info, warn or error`,
 	}},
 	{"key in capitals", "LISTEN: a\n", []string{
-		"config.yaml:1: LISTEN: unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis and trusted_proxies",
+		"config.yaml:1: LISTEN: unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis, tls and trusted_proxies",
 	}},
 	{"key said twice", `listen: 127.0.0.1:1
 log: {level: info}
@@ -193,11 +201,11 @@ log: {format: json}
 log:
   <<: *x
 `, []string{
-		"config.yaml:1: x: unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis and trusted_proxies",
+		"config.yaml:1: x: unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis, tls and trusted_proxies",
 		"config.yaml:3: log.<<: unknown key: nothing is merged here, write the keys out",
 	}},
 	{"key that steers a terminal", "\"\\e[2Jlisten\": a\n", []string{
-		"config.yaml:1: …: unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis and trusted_proxies",
+		"config.yaml:1: …: unknown key: the keys here are admin_listen, allowed_origins, auth, channels, drain, limits, listen, log, publishers, redis, tls and trusted_proxies",
 	}},
 
 	// Types.
@@ -392,6 +400,39 @@ admin_listen: :9080
 		`config.yaml:1: allowed_origins[0]: "…@a.example" is not an origin: write scheme://host or scheme://host:port, such as https://app.example.com`,
 		`config.yaml:1: allowed_origins[1]: "…@*.example": there are no wildcards here; name each origin`,
 	}},
+	{"certificate without key", "tls:\n  cert_file: cert.pem\n", []string{
+		"config.yaml:1: tls.key_file: is missing: a certificate and its key go together; for plain HTTP leave both empty",
+	}},
+	{"key without certificate", "tls:\n  cert_file: \"\"\n  key_file: absent\n", []string{
+		"config.yaml:2: tls.cert_file: is missing: a certificate and its key go together; for plain HTTP leave both empty",
+		"config.yaml:3: tls.key_file: cannot be read: no such file or directory",
+	}},
+	{"certificate and key of no file", "tls:\n  cert_file: absent\n  key_file: .\n", []string{
+		"config.yaml:2: tls.cert_file: cannot be read: no such file or directory",
+		"config.yaml:3: tls.key_file: is not a regular file",
+	}},
+	{"certificate without end", "tls: {cert_file: /dev/zero, key_file: key.pem}\n", []string{
+		"config.yaml:1: tls.cert_file: is not a regular file",
+	}},
+	{"certificate that is none", "tls:\n  cert_file: key.pem\n  key_file: cert.pem\n", []string{
+		"config.yaml:2: tls.cert_file: has no certificate: it begins with -----BEGIN CERTIFICATE-----",
+	}},
+	{"certificate that is broken", "tls:\n  cert_file: badcert\n  key_file: key.pem\n", []string{
+		"config.yaml:2: tls.cert_file: certificate 1 of it is broken: malformed certificate",
+	}},
+	{"key that is none", "tls:\n  cert_file: cert.pem\n  key_file: short\n", []string{
+		"config.yaml:3: tls.key_file: has no private key: it begins with -----BEGIN PRIVATE KEY-----",
+	}},
+	{"key that is broken", "tls:\n  cert_file: cert.pem\n  key_file: private\n", []string{
+		"config.yaml:3: tls.key_file: failed to parse private key",
+	}},
+	{"key that is encrypted", "tls:\n  cert_file: cert.pem\n  key_file: encrypted\n", []string{
+		"config.yaml:3: tls.key_file: is encrypted, and nobody is there to ask for the password: openssl pkey -in KEY -out PLAIN",
+	}},
+	{"key of another certificate", "tls:\n  cert_file: cert.pem\n  key_file: other.pem\n", []string{
+		"config.yaml:3: tls.key_file: is the key of another certificate than the first one in cert_file",
+	}},
+	{"certificate and key", "tls: {cert_file: cert.pem, key_file: key.pem}\n", nil},
 	{"proxies", "trusted_proxies: [localhost, \"10.0.0.1:80\", 10.0.0.0/33, 0.0.0.0/0, \"::/0\"]\n", []string{
 		`config.yaml:1: trusted_proxies[0]: "localhost" is not an address or a network: write 10.0.0.7 or 10.0.0.0/8`,
 		`config.yaml:1: trusted_proxies[1]: "10.0.0.1:80" is not an address or a network: write 10.0.0.7 or 10.0.0.0/8`,

@@ -25,7 +25,7 @@ type devCmd struct {
 func (devCmd) Help() string {
 	return `An embedded Redis, a signing key for this run, a few users, and a page to try it all on. For this machine only. It
 reads no file; of the environment it takes everything but ALDABA_AUTH_*, ALDABA_CHANNELS_* and ALDABA_PUBLISHERS_*,
-which it makes itself. While it runs, the other verbs find it without being told where.
+which it makes itself, and ALDABA_TLS_*. While it runs, the other verbs find it without being told where.
 
     aldaba dev
 
@@ -89,11 +89,14 @@ func (c *devCmd) settings(environ []string) (*settings, error) {
 	s := &settings{Config: defaultConfig(), origins: newOrigins("aldaba dev"), dev: true}
 	s.Drain = DrainConfig{}
 	all := overlay(&s.Config, s.origins, configVariables(environ))
-	for _, of := range []string{"auth", "channels", "publishers"} {
-		for path, at := range s.origins.of {
+	for path, at := range s.origins.of {
+		for _, of := range []string{"auth", "channels", "publishers"} {
 			if strings.HasPrefix(path, of) {
 				all = append(all, fault{origin: at, reason: "`aldaba dev` makes its own users, keys and patterns: unset it, or use `aldaba serve`"})
 			}
+		}
+		if strings.HasPrefix(path, "tls.") {
+			all = append(all, fault{origin: at, reason: "`aldaba dev` speaks plain HTTP, since nobody listens in on loopback: unset it, or use `aldaba serve`"})
 		}
 	}
 	if len(all) > 0 {

@@ -147,6 +147,8 @@ var badValues = map[string]struct{ value, reason string }{
 	"publishers[0].key":               {"hunter2", "is too short"},
 	"publishers[0].key_file":          {"/absent", "cannot be read: no such file"},
 	"publishers[0].channels":          {"a,b*", `"b*" is not a channel`},
+	"tls.cert_file":                   {"/absent", "cannot be read: no such file"},
+	"tls.key_file":                    {"/absent", "cannot be read: no such file"},
 	"log.level":                       {"loud", `"loud" is not a level`},
 	"log.format":                      {"xml", `"xml" is not a format`},
 }

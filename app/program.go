@@ -77,6 +77,7 @@ func (p *program) wire() error {
 		Hub:            p.hub,
 		Ready:          p.broker.Ready,
 		TrustedProxies: p.config.TrustedProxies,
+		TLS:            server.KeyPair(p.config.TLS),
 		Metrics:        metrics,
 		Logger:         p.log,
 		Demo:           p.demo,

@@ -74,7 +74,7 @@ func startReplica(t *testing.T, edit func(*Config)) *replica {
 	}()
 	r.stop = func() { cancel(); <-r.done }
 	t.Cleanup(r.stop)
-	r.eventually("ready", func() bool { return r.get(r.public, "/readyz").status == http.StatusOK })
+	r.eventually("ready", func() bool { return r.get(r.admin, "/readyz").status == http.StatusOK })
 	return r
 }
 

@@ -79,6 +79,7 @@ func greet(log *slog.Logger, p *program) {
 	log.Info("serving",
 		"version", thisBuild().Version,
 		"address", p.public.Addr().String(),
+		"scheme", p.config.TLS.scheme(),
 		"admin_address", addressOf(p.admin),
 		"channels", len(p.config.Channels),
 		"open_files_limit", files.Cur,

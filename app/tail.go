@@ -79,7 +79,7 @@ func hubURL(s *settings) string {
 	if dev, ok := runningDev(); ok && s.dev {
 		return dev.URL
 	}
-	return "ws://" + dialable(s.Listen)
+	return s.TLS.scheme() + "://" + dialable(s.Listen)
 }
 
 // isName reports whether a pattern is a channel's name, without wildcards.

@@ -47,6 +47,7 @@ func withoutSpoilt(values, form faults) faults {
 func check(s *settings) (*checked, faults) {
 	v := &validator{settings: s}
 	v.addresses()
+	v.tls()
 	v.browsers()
 	v.proxies()
 	v.redis()

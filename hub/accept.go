@@ -26,7 +26,7 @@ const Subprotocol = "aldaba.v1"
 func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, address string) {
 	s, no := h.admit(r, address)
 	if no != nil {
-		h.refuse(w, *no)
+		h.refuse(w, r, *no)
 		return
 	}
 	u := &upgrade{
@@ -87,7 +87,7 @@ type refusal struct {
 }
 
 // refuse answers with a refusal (docs/protocol.md, "Connecting").
-func (h *Hub) refuse(w http.ResponseWriter, no refusal) {
+func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, no refusal) {
 	h.metrics.denied(no.code)
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
@@ -96,8 +96,10 @@ func (h *Hub) refuse(w http.ResponseWriter, no refusal) {
 	case http.StatusUnauthorized:
 		header.Set("WWW-Authenticate", "Bearer")
 	case http.StatusUpgradeRequired:
-		header.Set("Upgrade", "websocket")
-		header.Set("Connection", "Upgrade")
+		if r.ProtoMajor == 1 { // HTTP/2 knows neither header (RFC 9113, section 8.2.2)
+			header.Set("Upgrade", "websocket")
+			header.Set("Connection", "Upgrade")
+		}
 	}
 	if no.retryAfter > 0 {
 		header.Set("Retry-After", strconv.Itoa(int((no.retryAfter+time.Second-1)/time.Second)))
@@ -150,7 +152,7 @@ func (h *Hub) admit(r *http.Request, address string) (*session, *refusal) {
 // JSON what it would say in plain text.
 func checkHandshake(r *http.Request) *refusal {
 	switch {
-	case !r.ProtoAtLeast(1, 1):
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
 		return &refusal{http.StatusUpgradeRequired, codeUpgradeRequired, "a WebSocket needs HTTP/1.1", 0}
 	case !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
 		return &refusal{http.StatusUpgradeRequired, codeUpgradeRequired, "this is a WebSocket endpoint: see docs/protocol.md", 0}

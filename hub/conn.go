@@ -136,7 +136,7 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if rw.Reader.Buffered() > 0 {
 		return nil, nil, errors.Join(errors.New("frames before the handshake's end"), socket.Close())
 	}
-	if b, ok := socket.(interface{ SetWriteBuffer(bytes int) error }); ok {
+	if b, ok := beneath(socket).(interface{ SetWriteBuffer(bytes int) error }); ok {
 		if err := b.SetWriteBuffer(sendBuffer); err != nil {
 			return nil, nil, errors.Join(err, socket.Close())
 		}
@@ -146,6 +146,14 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	u.session.raw = rawConn(socket)
 	u.session.conn = c
 	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, 16), bufio.NewWriterSize(c, 16)), nil
+}
+
+// beneath is the connection that carries c: of TLS the one below, else c itself.
+func beneath(c net.Conn) net.Conn {
+	if over, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return over.NetConn()
+	}
+	return c
 }
 
 // newMelody returns the session layer, set up for many idle sessions.
@@ -161,9 +169,9 @@ func (h *Hub) newMelody() *melody.Melody {
 		WriteBufferSize: 256, // of control frames only
 		WriteBufferPool: &sync.Pool{},
 		CheckOrigin:     func(*http.Request) bool { return true }, // checked before, with a JSON answer
-		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+		Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
 			if u := w.(*upgrade); !u.hijacked {
-				h.refuse(u.ResponseWriter, refusal{status: status, code: codeBadRequest, message: reason.Error()})
+				h.refuse(u.ResponseWriter, r, refusal{status: status, code: codeBadRequest, message: reason.Error()})
 			}
 		},
 	}

@@ -40,7 +40,8 @@ type session struct {
 	expires     time.Time
 	memberships []*membership
 	out         outbox
-	timer       *time.Timer // next of these, notice of expiry, and expiry; nil before begin
+	written     chan struct{} // closed by the latest writeBlocking when it is done
+	timer       *time.Timer   // next of these, notice of expiry, and expiry; nil before begin
 	pingAt      time.Time
 	until       time.Time      // when it has to be welcomed, or once ended, gone
 	lateAt      time.Time      // when a join is given up; zero: none waits

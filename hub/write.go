@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -113,6 +114,7 @@ func (s *session) write(a *attempt) error {
 	}
 	s.out.state = outboxWaiting
 	if s.raw == nil {
+		s.written = make(chan struct{})
 		s.run(s.writeBlocking)
 	} else {
 		s.run(s.writeWaiting)
@@ -174,17 +176,14 @@ func (s *session) writeRoom(fd uintptr, scratch []byte) error {
 // writeBlocking writes to a connection that can only be waited for. What it has
 // taken counts as handed over.
 func (s *session) writeBlocking() {
+	defer close(s.written) // nobody makes another while this one runs
 	scratch := make([]byte, 0, writeSize)
 	for {
 		b := s.takeBatch(scratch)
 		if len(b) == 0 {
 			return
 		}
-		err := s.socket.SetWriteDeadline(time.Now().Add(stallWait))
-		if err == nil {
-			_, err = s.socket.Write(b)
-		}
-		if err != nil {
+		if s.writePieces(b) != nil {
 			s.cut(CloseSlow)
 			s.hangUp()
 			return
@@ -192,16 +191,46 @@ func (s *session) writeBlocking() {
 	}
 }
 
+// pieceSize is what has to be taken within stallWait by a connection that does
+// not tell whether it takes a part of it: the size of a TLS record.
+const pieceSize = 16 << 10
+
+func (s *session) writePieces(b []byte) error {
+	for piece := range slices.Chunk(b, pieceSize) {
+		if err := s.socket.SetWriteDeadline(time.Now().Add(stallWait)); err != nil {
+			return err
+		}
+		if _, err := s.socket.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // flushLast writes what waits if the socket takes it, before the connection ends.
 func (s *session) flushLast() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.out.state == outboxWaiting || !s.writable() {
+	written := s.writeLast()
+	if written == nil {
 		return
 	}
-	a := attempts.Get().(*attempt)
-	defer attempts.Put(a)
-	_ = s.write(a) // the connection ends in any case
+	select {
+	case <-written:
+	case <-time.After(lingerWait):
+		s.hangUp() // what is being written would keep the end from coming, too
+	}
+}
+
+// writeLast returns what is closed when a writer that can only be waited for is
+// done, or nil if there is none.
+func (s *session) writeLast() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out.state != outboxWaiting && s.writable() {
+		a := attempts.Get().(*attempt)
+		defer attempts.Put(a)
+		_ = s.write(a) // the connection ends in any case
+	}
+	return s.written
 }
 
 // takeBatch takes the next bytes to write, or none.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ type Options struct {
 	Hub            Hub          // required
 	Ready          func() error // required: nil while messages arrive
 	TrustedProxies []string     // whose X-Forwarded-For is believed
+	TLS            KeyPair      // of the public address; zero: plain HTTP
 	Metrics        prometheus.Gatherer
 	Logger         *slog.Logger
 	Demo           *Demo // nil: none
@@ -49,12 +51,15 @@ type Server struct {
 	draining atomic.Bool
 	public   *http.Server
 	admin    *http.Server
+
+	certificates      *certificates // of public; nil: plain HTTP
+	certificatePeriod time.Duration // between two looks at them
 }
 
 // New returns a server that Serve and ServeAdmin let answer.
 func New(o Options) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
-	s := &Server{options: o, log: o.Logger}
+	s := &Server{options: o, log: o.Logger, certificatePeriod: certificateWait}
 	public, err := s.newEngine()
 	if err != nil {
 		return nil, err
@@ -67,6 +72,12 @@ func New(o Options) (*Server, error) {
 	s.adminRoutes(admin)
 	s.public = s.newHTTPServer(public)
 	s.admin = s.newHTTPServer(admin)
+	if o.TLS != (KeyPair{}) {
+		if s.certificates, err = loadCertificates(o.TLS, o.Logger); err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		s.public.TLSConfig = s.certificates.config()
+	}
 	return s, nil
 }
 
@@ -98,17 +109,34 @@ func (s *Server) newHTTPServer(h http.Handler) *http.Server {
 	}
 }
 
-// Serve answers the public's requests on l until Shutdown.
-func (s *Server) Serve(l net.Listener) error { return s.serve(s.public, l) }
-
-// ServeAdmin answers the operator's requests on l until Shutdown.
-func (s *Server) ServeAdmin(l net.Listener) error { return s.serve(s.admin, l) }
-
-func (s *Server) serve(h *http.Server, l net.Listener) error {
-	if err := h.Serve(&acceptor{Listener: l, log: s.log}); !errors.Is(err, http.ErrServerClosed) {
-		return err
+// Serve answers the public's requests on l until Shutdown. With a certificate it
+// speaks TLS there, HTTP/2 and HTTP/1.1, and WebSocket in the latter only.
+func (s *Server) Serve(l net.Listener) error {
+	if s.certificates == nil {
+		return untilShutdown(s.public.Serve(s.accepting(l)))
 	}
-	return nil
+	var watching sync.WaitGroup
+	stop := make(chan struct{})
+	watching.Go(func() { s.certificates.watch(s.certificatePeriod, stop) })
+	defer watching.Wait()
+	defer close(stop)
+	return untilShutdown(s.public.ServeTLS(s.accepting(l), "", ""))
+}
+
+// ServeAdmin answers the operator's requests on l until Shutdown, in plain HTTP.
+func (s *Server) ServeAdmin(l net.Listener) error {
+	return untilShutdown(s.admin.Serve(s.accepting(l)))
+}
+
+func (s *Server) accepting(l net.Listener) net.Listener {
+	return &acceptor{Listener: l, log: s.log}
+}
+
+func untilShutdown(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }
 
 // Drain makes the server say that it is not ready, so that a load balancer
