@@ -44,6 +44,8 @@ func (t TLSConfig) scheme() string {
 type RedisConfig struct {
 	URL    string `yaml:"url"`
 	Prefix string `yaml:"prefix"`
+	// Recorder says whether this replica takes part in recording plain PUBLISHes.
+	Recorder bool `yaml:"recorder"`
 }
 
 // AuthConfig says whose tokens are believed, and where they may travel.
@@ -90,6 +92,7 @@ func defaultConfig() Config {
 	return Config{
 		Listen:      "127.0.0.1:8080",
 		AdminListen: "127.0.0.1:9080",
+		Redis:       RedisConfig{Recorder: true},
 		Auth:        AuthConfig{Leeway: 30 * time.Second},
 		Limits: LimitsConfig{
 			Message:            Size(limits.Message),

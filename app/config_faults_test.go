@@ -688,11 +688,18 @@ admin_listen: :9080
 		"config.yaml:5: channels[1].if: a condition is true or false, this is of type dyn: compare it, as in claims.admin == true",
 		"config.yaml:7: channels[2].if: column 1: undeclared reference to 'token'",
 	}},
-	{"history, for now", `channels:
+	{"history", `channels:
   - name: a
-    history: {size: 10, ttl: 1h}
+    history: {size: 0, ttl: 1ms}
+  - name: b
+    history: {size: 10001, ttl: 1000h}
+  - name: c
+    history: {size: 10}
 `, []string{
-		"config.yaml:3: channels[0].history: history is not supported by this version; remove it",
+		"config.yaml:3: channels[0].history.size: a history keeps 1 to 10000 messages",
+		"config.yaml:3: channels[0].history.ttl: a history keeps messages for at least a second, such as 72h",
+		"config.yaml:5: channels[1].history.size: a history keeps 1 to 10000 messages",
+		"config.yaml:7: channels[2].history.ttl: a history keeps messages for at least a second, such as 72h",
 	}},
 	{"publishers, for now", `publishers:
   - name: billing

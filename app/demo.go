@@ -14,8 +14,8 @@ import (
 func demoPatterns() []auth.Pattern {
 	const admin = `"admin" in claims.roles`
 	return []auth.Pattern{
-		{Name: "user:{sub}"},
-		{Name: "room:{rooms}", Publish: true, Presence: true},
+		{Name: "user:{sub}", History: &auth.History{Size: 100, TTL: 72 * time.Hour}},
+		{Name: "room:{rooms}", Publish: true, Presence: true, History: &auth.History{Size: 100, TTL: 72 * time.Hour}},
 		{Name: "org:{org.id}:news"},
 		{Name: "team:{teams}", Join: auth.JoinOnRequest},
 		{Name: "broadcast"},

@@ -18,6 +18,7 @@ const (
 func (p *program) leave(ctx context.Context) {
 	p.log.Info("draining", "sessions", p.hub.Sessions(), "delay", p.config.Drain.Delay, "spread", p.config.Drain.Spread)
 	p.server.Drain()
+	p.handOver(ctx)
 	<-time.After(p.config.Drain.Delay)
 	p.hub.Refuse()
 	ctx, cancel := context.WithTimeout(ctx, p.config.Drain.Spread+drainGrace)
@@ -26,6 +27,13 @@ func (p *program) leave(ctx context.Context) {
 		p.log.Warn("sessions did not leave in time and were cut", "error", err)
 	}
 	p.log.Info("drained")
+}
+
+// handOver has another replica record plain publishes from now on.
+func (p *program) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainGrace)
+	defer cancel()
+	p.broker.HandOver(ctx)
 }
 
 // shut ends the HTTP servers.

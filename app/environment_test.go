@@ -129,6 +129,7 @@ var badValues = map[string]struct{ value, reason string }{
 	"trusted_proxies":                 {"10.0.0.1,proxy", `"proxy" is not an address or a network`},
 	"redis.url":                       {"http://u:hunter2@redis", `has an unknown scheme "http"`},
 	"redis.prefix":                    {"a b", `"a b" is not a prefix`},
+	"redis.recorder":                  {"yes", "must be true or false"},
 	"auth.cookie":                     {"session", "needs allowed_origins"},
 	"auth.issuers[0].issuer":          {"https://issuer.example", "auth.issuers[0].secret: no key"},
 	"auth.issuers[0].audience":        {"hub", "auth.issuers[0].secret: no key"},

@@ -52,12 +52,13 @@ func (p *program) wire() error {
 		url = p.embedded.URL()
 	}
 	if p.broker, err = broker.Open(broker.Options{
-		URL:       url,
-		Prefix:    p.config.Redis.Prefix,
-		Message:   int64(p.config.Limits.Message),
-		Histories: p.judge.policy.Histories(),
-		Logger:    p.log,
-		Metrics:   metrics,
+		URL:        url,
+		Prefix:     p.config.Redis.Prefix,
+		Message:    int64(p.config.Limits.Message),
+		Histories:  p.judge.policy.Histories(),
+		NoRecorder: !p.config.Redis.Recorder,
+		Logger:     p.log,
+		Metrics:    metrics,
 	}); err != nil {
 		return err
 	}

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"aldaba/hub"
+
 	"github.com/gorilla/websocket"
 )
 
@@ -105,7 +107,7 @@ func narrow(ctx context.Context, network, address string) (net.Conn, error) {
 
 func (r *tlsReplica) publish(channel, data string) {
 	r.t.Helper()
-	if err := r.broker.Publish(r.t.Context(), channel, []byte(data)); err != nil {
+	if _, err := r.broker.Publish(r.t.Context(), channel, []byte(data), hub.PublishOptions{}); err != nil {
 		r.t.Fatal(err)
 	}
 }

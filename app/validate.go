@@ -136,15 +136,8 @@ func readSecretFile(file string) (string, error) {
 }
 
 func (v *validator) patterns() *auth.Policy {
-	channels := slices.Clone(v.Channels)
-	for i := range channels {
-		if channels[i].History != nil {
-			v.fault(fmt.Sprintf("channels[%d].history", i), "history is not supported by this version; remove it")
-			channels[i].History = nil // said enough about
-		}
-	}
-	v.repeated(channels)
-	policy, err := auth.NewPolicy(channels)
+	v.repeated(v.Channels)
+	policy, err := auth.NewPolicy(v.Channels)
 	v.faults = append(v.faults, authFaults(err, "channels", v.origins)...)
 	return policy
 }

@@ -11,6 +11,9 @@ type History struct {
 	TTL  time.Duration `yaml:"ttl"`  // how long after the newest message
 }
 
+// maxHistory is the most messages that a channel can keep.
+const maxHistory = 10_000
+
 // Histories says which channels keep how much. It goes by the channel's name
 // alone, never by claims: a channel is the same for everybody. The first pattern
 // that has a history and could yield the channel counts. The zero value keeps

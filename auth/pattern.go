@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -103,11 +104,11 @@ func newPattern(path string, config Pattern, found *faults) *pattern {
 			found.add(path+"if", "%s", err)
 		}
 	}
-	if h := config.History; h != nil && h.Size <= 0 {
-		found.add(path+"history.size", "a history keeps at least one message")
+	if h := config.History; h != nil && (h.Size <= 0 || h.Size > maxHistory) {
+		found.add(path+"history.size", "a history keeps 1 to %d messages", maxHistory)
 	}
-	if h := config.History; h != nil && h.TTL <= 0 {
-		found.add(path+"history.ttl", "a history keeps messages for some time, such as 72h")
+	if h := config.History; h != nil && h.TTL < time.Second {
+		found.add(path+"history.ttl", "a history keeps messages for at least a second, such as 72h")
 	}
 	return p
 }

@@ -24,7 +24,7 @@ func TestPatternFaults(t *testing.T) {
 		"any":                        {Pattern{Name: "room:*"}, nil},
 		"any, said":                  {Pattern{Name: "*:*", Join: JoinOnRequest}, nil},
 		"longest":                    {Pattern{Name: strings.Repeat("x", 254) + "{a}"}, nil},
-		"history":                    {history(1, 1), nil},
+		"history":                    {history(1, time.Second), nil},
 		"condition":                  {Pattern{Name: "a", If: `"admin" in claims.roles`}, nil},
 		"name missing":               {Pattern{}, []string{"[0].name"}},
 		"empty segment":              {Pattern{Name: "a::b"}, []string{"[0].name"}},

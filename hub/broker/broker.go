@@ -73,8 +73,11 @@ type Options struct {
 	Message int64
 	// Histories says which channels keep history.
 	Histories auth.Histories
-	Logger    *slog.Logger          // nil: slog.Default()
-	Metrics   prometheus.Registerer // nil: not registered anywhere
+	// NoRecorder leaves it to other replicas to record plain PUBLISHes to channels with
+	// history. If all do, such messages are not heard.
+	NoRecorder bool
+	Logger     *slog.Logger          // nil: slog.Default()
+	Metrics    prometheus.Registerer // nil: not registered anywhere
 }
 
 // Broker is one replica's connection to Redis. It implements hub.Broker and is
@@ -87,7 +90,8 @@ type Broker struct {
 	limit  int64 // of one message, in bytes
 	caller caller
 
-	histories auth.Histories
+	histories  auth.Histories
+	noRecorder bool
 
 	timing  timing
 	log     *slog.Logger
@@ -97,10 +101,11 @@ type Broker struct {
 	probe    *probe
 	drops    drops
 
-	mu     sync.Mutex
-	closed bool
-	stop   context.CancelFunc // of the Run that goes on, or nil
-	idle   chan struct{}      // closed when that Run has returned
+	mu       sync.Mutex
+	closed   bool
+	recorder *recorder          // of the last Run; nil: none
+	stop     context.CancelFunc // of the Run that goes on, or nil
+	idle     chan struct{}      // closed when that Run has returned
 }
 
 // Errors of Run.
@@ -139,7 +144,7 @@ func newBroker(o Options, t timing) (*Broker, error) {
 	adoptLibraryLog(o.Logger)
 	b := &Broker{
 		client: client, server: server, prefix: o.Prefix, limit: o.Message,
-		caller: caller{client: client, timing: t}, histories: o.Histories, timing: t, log: o.Logger, dials: 1,
+		caller: caller{client: client, timing: t}, histories: o.Histories, noRecorder: o.NoRecorder, timing: t, log: o.Logger, dials: 1,
 	}
 	if _, many := client.(*redis.ClusterClient); many {
 		b.dials = 3
@@ -164,6 +169,9 @@ func (b *Broker) Run(ctx context.Context, r Receiver) error {
 	defer beside.Wait()
 	s := newSubscriber(b, r)
 	beside.Go(func() { s.follower.run(ctx) })
+	if r := b.recorderFor(); r != nil {
+		beside.Go(func() { r.run(ctx) })
+	}
 	s.run(ctx)
 	return nil
 }

@@ -22,6 +22,8 @@ const (
 	reasonJSON    = "invalid_json"
 	reasonDepth   = "too_deep"
 	reasonPanic   = "panic"
+	reasonBacklog = "backlog_full" // of the recorder
+	reasonKeys    = "foreign_keys" // the names of a log are in other use
 )
 
 func validChannel(name string) bool { return auth.ValidChannel(name) }

@@ -15,7 +15,13 @@ type metrics struct {
 	panics     prometheus.Counter
 	lag        prometheus.Histogram
 	reads      prometheus.Counter
+	recorded   prometheus.Counter
+	takeovers  prometheus.Counter
+	recorder   prometheus.Gauge
+	standby    prometheus.Gauge
 	readErrors prometheus.Counter
+
+	recorderGaps prometheus.Counter
 
 	publishErrors prometheus.Counter
 	subscriptions prometheus.GaugeFunc
@@ -26,6 +32,9 @@ func newMetrics(b *Broker) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+	}
 	m := &metrics{
 		received:      counter("aldaba_messages_received_total", "Messages that Redis sent to this replica."),
 		published:     counter("aldaba_messages_published_total", "Messages that Redis took from this replica."),
@@ -34,12 +43,17 @@ func newMetrics(b *Broker) *metrics {
 		gaps:          counter("aldaba_gaps_total", "Channels in which messages may have been lost while Redis was away."),
 		reads:         counter("aldaba_history_reads_total", "Questions to the logs of channels with history, to follow them."),
 		readErrors:    counter("aldaba_history_read_errors_total", "Questions to the logs of channels with history that Redis did not answer."),
+		recorded:      counter("aldaba_recorded_total", "Plain publishes that this replica recorded."),
+		takeovers:     counter("aldaba_recorder_takeovers_total", "Times that this replica took over recording plain publishes."),
+		recorderGaps:  counter("aldaba_recorder_gaps_total", "Times in which plain publishes to channels with history may have been missed."),
+		recorder:      gauge("aldaba_recorder", "1 while this replica records plain publishes, else 0."),
+		standby:       gauge("aldaba_recorder_standby", "1 while this replica could take over recording without a gap, else 0."),
 		panics:        counter("aldaba_receiver_panics_total", "Calls on the receiver of messages that panicked."),
 	}
 	m.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "aldaba_messages_dropped_total", Help: "Messages from Redis that were delivered to nobody.",
 	}, []string{"reason"})
-	for _, reason := range []string{reasonChannel, reasonSize, reasonUTF8, reasonJSON, reasonDepth, reasonPanic} {
+	for _, reason := range []string{reasonChannel, reasonSize, reasonUTF8, reasonJSON, reasonDepth, reasonPanic, reasonBacklog, reasonKeys} {
 		m.dropped.WithLabelValues(reason)
 	}
 	m.lag = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -64,6 +78,7 @@ func newMetrics(b *Broker) *metrics {
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.received, m.dropped, m.published, m.publishErrors, m.reconnects, m.gaps, m.panics, m.lag, m.reads, m.readErrors,
+		m.recorded, m.takeovers, m.recorderGaps, m.recorder, m.standby,
 		m.subscriptions, m.up,
 	}
 }

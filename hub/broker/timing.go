@@ -17,6 +17,11 @@ type timing struct {
 	linger time.Duration // how long an unwanted channel is kept
 	denied time.Duration // when a refused channel is asked for again
 
+	lease   time.Duration // of a recorder or a standby that does not renew it
+	renew   time.Duration // between two renewals
+	poll    time.Duration // between two looks of a standby at the recorder's lease
+	vacancy timeRange     // between two looks of the others
+
 	quiet timeRange // between two looks at the log of a quiet channel
 
 	backoff timeRange // between two dials, and between two tries of a read
@@ -41,6 +46,11 @@ var defaultTiming = timing{
 	batch:  2 * time.Millisecond,
 	linger: 5 * time.Second,
 	denied: 10 * time.Second,
+
+	lease:   3 * time.Second,
+	renew:   time.Second,
+	poll:    250 * time.Millisecond,
+	vacancy: timeRange{time.Second, 2 * time.Second},
 
 	quiet: timeRange{10 * time.Second, 25 * time.Second},
 

@@ -1,0 +1,67 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// lease is a key that one replica holds for a while. Each taking has its own value, so
+// that a former holder is told apart from itself.
+type lease struct {
+	client redis.UniversalClient
+	key    string
+	owner  string // this replica
+	ttl    time.Duration
+
+	value string // of the last taking; empty: not held
+	term  int64  // how often anybody had taken it then
+}
+
+// takeScript counts the takings, in a key that stays.
+var takeScript = redis.NewScript(`
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
+return redis.call('INCR', KEYS[2])`)
+
+// take takes the lease if nobody has it.
+func (l *lease) take(ctx context.Context) (bool, error) {
+	value := l.owner + "." + rand.Text()
+	term, err := takeScript.Run(ctx, l.client, []string{l.key, l.key + ":term"}, value, milliseconds(l.ttl)).Int64()
+	if err != nil || term == 0 {
+		return false, err
+	}
+	l.value, l.term = value, term
+	return true, nil
+}
+
+// retake takes a lease that was found lost, and reports whether nobody else can have
+// had it meanwhile. (A server that has lost everything counts from one.)
+func (l *lease) retake(ctx context.Context) (alone bool, err error) {
+	before := l.term
+	taken, err := l.take(ctx)
+	return taken && (l.term == before+1 || l.term == 1), err
+}
+
+// held reports whether somebody has the lease.
+func (l *lease) held(ctx context.Context) (bool, error) {
+	n, err := l.client.Exists(ctx, l.key).Result()
+	return n > 0, err
+}
+
+var (
+	renewScript   = redis.NewScript(`if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
+	releaseScript = redis.NewScript(`if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end return redis.call('DEL', KEYS[1])`)
+)
+
+// renew reports whether the lease is still held, for another ttl.
+func (l *lease) renew(ctx context.Context) (bool, error) {
+	n, err := renewScript.Run(ctx, l.client, []string{l.key}, l.value, milliseconds(l.ttl)).Int()
+	return n == 1, err
+}
+
+// release gives the lease up, if it is still held.
+func (l *lease) release(ctx context.Context) {
+	_ = releaseScript.Run(ctx, l.client, []string{l.key}, l.value).Err() // else it runs out
+}

@@ -1,0 +1,286 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"aldaba/auth"
+	"aldaba/hub"
+	"aldaba/internal/redistest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+)
+
+// kept are the options of a broker whose channels log:* keep everything.
+func kept(t testing.TB, url string) Options {
+	t.Helper()
+	policy, err := auth.NewPolicy([]auth.Pattern{
+		{Name: "log:*", Join: auth.JoinOnRequest, History: &auth.History{Size: 100_000, TTL: time.Hour}},
+		{Name: "log:*:x", Join: auth.JoinOnRequest, History: &auth.History{Size: 10, TTL: time.Hour}},
+		{Name: "plain:*", Join: auth.JoinOnRequest},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{URL: url, Histories: policy.Histories()}
+}
+
+func (r *rig) roleIs(as role) bool {
+	r.mu.Lock()
+	one := r.recorder
+	r.mu.Unlock()
+	if one == nil {
+		return false
+	}
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	return one.role == as && (as != roleStandby || one.backlog.exact)
+}
+
+func (r *rig) awaitRole(t testing.TB, as role) {
+	t.Helper()
+	eventually(t, 20*time.Second, "role "+string(as), func() bool { return r.roleIs(as) })
+}
+
+func TestAloneItRecordsPlainPublishes(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, kept(t, url))
+		r.awaitRole(t, roleRecorder)
+		r.join(t, "log:a", "log:a:x", "plain:a")
+		backend := client(t, url)
+		var want []string
+		for i := range 300 {
+			channel := []string{"log:a", "log:a:x", "plain:a"}[i%3]
+			say(t, backend, channel, fmt.Sprint(i))
+			if i%3 == 0 {
+				want = append(want, fmt.Sprint(i))
+			}
+		}
+		say(t, backend, "log:a", "not json")
+		say(t, backend, "log:unheard", "1")
+		say(t, backend, "log:a", `"last"`)
+		r.calls.await(t, `Deliver log:a "last"`)
+		if diff := cmp.Diff(append(want, `"last"`), r.calls.with("Deliver log:a ")); diff != "" {
+			t.Error(diff)
+		}
+		for _, channel := range []string{"log:a:x", "plain:a"} {
+			eventually(t, 5*time.Second, channel, func() bool { return len(r.calls.with("Deliver "+channel+" ")) == 100 })
+		}
+		eventually(t, 5*time.Second, "a channel that nobody hears", func() bool {
+			p, _ := page(t, r.Broker, hub.Query{Channel: "log:unheard"})
+			return p.Head.Offset == 1
+		})
+	})
+}
+
+// flood publishes plainly from its beginning to stop, and returns what it published.
+type flood struct {
+	stop chan struct{}
+	done sync.WaitGroup
+	sent map[string][]string // by channel
+	err  error
+}
+
+func publishPlainly(t testing.TB, url string, channels ...string) *flood {
+	f := &flood{stop: make(chan struct{}), sent: map[string][]string{}}
+	backend := client(t, url)
+	f.done.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-f.stop:
+				return
+			default:
+			}
+			_, f.err = backend.Pipelined(context.Background(), func(p redis.Pipeliner) error {
+				for _, c := range channels {
+					p.Publish(context.Background(), c, fmt.Sprint(n))
+					f.sent[c] = append(f.sent[c], fmt.Sprint(n))
+				}
+				return nil
+			})
+			if f.err != nil {
+				return
+			}
+			time.Sleep(200 * time.Microsecond) // a rate that the race detector bears
+		}
+	})
+	return f
+}
+
+func (f *flood) end(t testing.TB) map[string][]string {
+	t.Helper()
+	close(f.stop)
+	f.done.Wait()
+	if f.err != nil {
+		t.Fatal(f.err)
+	}
+	return f.sent
+}
+
+// logged returns the data of channel's log.
+func logged(t testing.TB, url, channel string) (all []string) {
+	t.Helper()
+	entries, err := client(t, url).XRange(context.Background(), "aldaba:log:{"+channel+"}", "-", "+").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		all = append(all, e.Values["d"].(string))
+	}
+	return all
+}
+
+// holdsAll waits until the logs have what was sent, once and in order.
+func holdsAll(t testing.TB, url string, sent map[string][]string) {
+	t.Helper()
+	for channel, want := range sent {
+		eventually(t, 20*time.Second, "all of "+channel, func() bool {
+			got := logged(t, url, channel)
+			return len(got) >= len(want) && got[len(got)-1] == want[len(want)-1]
+		})
+		if diff := cmp.Diff(want, logged(t, url, channel)); diff != "" {
+			t.Errorf("%s differs (-sent +logged):\n%s", channel, diff)
+		}
+	}
+}
+
+var flooded = []string{"log:a", "log:b", "log:c"}
+
+func TestHandOverUnderLoad(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	f := publishPlainly(t, url, flooded...)
+	two := run(t, kept(t, url))
+	two.awaitRole(t, roleStandby) // it joins under load
+	two.join(t, "log:a")
+	three := run(t, kept(t, url))
+	one.HandOver(t.Context())
+	two.awaitRole(t, roleRecorder)
+	three.awaitRole(t, roleStandby)
+	two.HandOver(t.Context())
+	three.awaitRole(t, roleRecorder)
+	time.Sleep(100 * time.Millisecond) // of load on the last one
+	sent := f.end(t)
+	holdsAll(t, url, sent)
+	last := sent["log:a"][len(sent["log:a"])-1]
+	two.calls.await(t, "Deliver log:a "+last)
+	got := two.calls.with("Deliver log:a ")
+	all := sent["log:a"]
+	if !slices.Equal(got, all[len(all)-len(got):]) {
+		t.Error("what was delivered has a gap or a double")
+	}
+}
+
+// dies has a recorder vanish as a killed process does: its connections break, and it
+// releases nothing.
+func (r *rig) dies(t testing.TB) {
+	t.Helper()
+	if err := r.client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.breakLink(errSilent)
+}
+
+func (r *rig) breakLink(err error) {
+	r.recorder.mu.Lock()
+	l := r.recorder.link
+	r.recorder.mu.Unlock()
+	l.fail(err)
+}
+
+func TestTakeOverFromTheDead(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one, two := run(t, kept(t, url)), run(t, kept(t, url))
+	eventually(t, 20*time.Second, "roles", func() bool {
+		return one.roleIs(roleRecorder) && two.roleIs(roleStandby) || two.roleIs(roleRecorder) && one.roleIs(roleStandby)
+	})
+	if two.roleIs(roleRecorder) {
+		one, two = two, one
+	}
+	f := publishPlainly(t, url, flooded...)
+	eventually(t, 10*time.Second, "load", func() bool { return client(t, url).Exists(context.Background(), "aldaba:log:{log:c}").Val() == 1 })
+	one.dies(t)
+	two.awaitRole(t, roleRecorder)
+	holdsAll(t, url, f.end(t))
+}
+
+func TestDeafRecorderGivesWay(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	two := run(t, kept(t, url))
+	two.awaitRole(t, roleStandby)
+	f := publishPlainly(t, url, flooded...)
+	one.breakLink(errSilent)
+	two.awaitRole(t, roleRecorder)
+	one.awaitRole(t, roleStandby)
+	holdsAll(t, url, f.end(t))
+}
+
+func TestFencedRecorderRecordsNothing(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	backend := client(t, url)
+	if err := backend.Set(context.Background(), "aldaba:recorder:{}", "somebody else", time.Hour).Err(); err != nil {
+		t.Fatal(err)
+	}
+	say(t, backend, "log:a", "1")
+	eventually(t, 10*time.Second, "it steps down", func() bool { return !one.roleIs(roleRecorder) })
+	if got := logged(t, url, "log:a"); len(got) != 0 {
+		t.Errorf("it recorded %q", got)
+	}
+	if err := backend.Del(context.Background(), "aldaba:recorder:{}").Err(); err != nil {
+		t.Fatal(err)
+	}
+	one.awaitRole(t, roleRecorder)
+	say(t, backend, "log:a", "2")
+	holdsAll(t, url, map[string][]string{"log:a": logged(t, url, "log:a")})
+}
+
+func TestGlobsDoNotOverlap(t *testing.T) {
+	for _, c := range []struct{ in, want []string }{
+		{[]string{"user:*", "room:*", "room:*"}, []string{"user:*", "room:*"}},
+		{[]string{"a*", "ab*", "abc", "b"}, []string{"a*", "b"}},
+		{[]string{"*", "a*", "b"}, []string{"*"}},
+		{[]string{"b", "b"}, []string{"b"}},
+	} {
+		if diff := cmp.Diff(c.want, withoutCovered(c.in)); diff != "" {
+			t.Errorf("%q: %s", c.in, diff)
+		}
+	}
+}
+
+func TestPatternsThatBeginWithAPlaceholderAreRecorded(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		policy, err := auth.NewPolicy([]auth.Pattern{{Name: "{sub}", History: &auth.History{Size: 10, TTL: time.Hour}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, prefix := range []string{"", "app:"} {
+			o := Options{URL: url, Prefix: prefix, Histories: policy.Histories()}
+			one := run(t, o)
+			one.awaitRole(t, roleRecorder)
+			two := run(t, o)
+			two.awaitRole(t, roleStandby)
+			two.join(t, "anna")
+			backend := client(t, url)
+			for n := range 5 {
+				say(t, backend, prefix+"anna", fmt.Sprint(n))
+			}
+			one.HandOver(t.Context())
+			two.awaitRole(t, roleRecorder)
+			say(t, backend, prefix+"anna", "5")
+			two.calls.await(t, "Deliver anna 5")
+			if diff := cmp.Diff([]string{"0", "1", "2", "3", "4", "5"}, two.calls.with("Deliver anna ")); diff != "" {
+				t.Error(diff)
+			}
+		}
+	})
+}
