@@ -20,7 +20,7 @@ import (
 func kept(t testing.TB, url string) Options {
 	t.Helper()
 	policy, err := auth.NewPolicy([]auth.Pattern{
-		{Name: "log:*", Join: auth.JoinOnRequest, History: &auth.History{Size: 100_000, TTL: time.Hour}},
+		{Name: "log:*", Join: auth.JoinOnRequest, History: &auth.History{Size: 10_000, TTL: time.Hour}},
 		{Name: "log:*:x", Join: auth.JoinOnRequest, History: &auth.History{Size: 10, TTL: time.Hour}},
 		{Name: "plain:*", Join: auth.JoinOnRequest},
 	})
@@ -106,7 +106,7 @@ func publishPlainly(t testing.TB, url string, channels ...string) *flood {
 			if f.err != nil {
 				return
 			}
-			time.Sleep(200 * time.Microsecond) // a rate that the race detector bears
+			time.Sleep(time.Millisecond) // a rate that the race detector bears
 		}
 	})
 	return f
