@@ -169,6 +169,7 @@ func (b *Broker) Run(ctx context.Context, r Receiver) error {
 	defer beside.Wait()
 	s := newSubscriber(b, r)
 	beside.Go(func() { s.follower.run(ctx) })
+	beside.Go(func() { s.librarian.run(ctx) })
 	if r := b.recorderFor(); r != nil {
 		beside.Go(func() { r.run(ctx) })
 	}

@@ -18,8 +18,9 @@ import (
 // Embedded is an in-process Redis, for one replica alone. It keeps nothing, and
 // listens on loopback only, since it asks for no password.
 type Embedded struct {
-	server  *miniredis.Miniredis
-	address string
+	server    *miniredis.Miniredis
+	functions *functions
+	address   string
 
 	once sync.Once
 	done chan struct{}
@@ -43,7 +44,7 @@ func StartEmbedded(address string) (*Embedded, error) {
 		m := miniredis.NewMiniRedis()
 		err = m.StartAddr(net.JoinHostPort(host, strconv.Itoa(port+n)))
 		if err == nil {
-			return embed(m), nil
+			return embed(m)
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
 			break
@@ -52,11 +53,14 @@ func StartEmbedded(address string) (*Embedded, error) {
 	return nil, fmt.Errorf("embedded redis: %w", err)
 }
 
-func embed(m *miniredis.Miniredis) *Embedded {
+func embed(m *miniredis.Miniredis) (*Embedded, error) {
 	m.Server().SetPreHook(introduce)
-	e := &Embedded{server: m, address: m.Addr(), done: make(chan struct{})}
+	e := &Embedded{server: m, functions: newFunctions(m.Addr()), address: m.Addr(), done: make(chan struct{})}
 	e.tick.Go(e.age)
-	return e
+	if err := e.functions.register(m.Server()); err != nil {
+		return nil, errors.Join(fmt.Errorf("embedded redis: %w", err), e.Close())
+	}
+	return e, nil
 }
 
 // age lets keys expire. miniredis' own clock would walk all keys at every command.
@@ -100,6 +104,7 @@ func (e *Embedded) Close() error {
 	e.once.Do(func() {
 		close(e.done)
 		e.tick.Wait()
+		_ = e.functions.client.Close() // the server goes with it
 		e.server.Close()
 	})
 	return nil

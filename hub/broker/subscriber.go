@@ -14,8 +14,9 @@ import (
 // the receiver it calls from the goroutine of run, holding no lock.
 type subscriber struct {
 	*Broker
-	receiver *guarded
-	follower *follower
+	receiver  *guarded
+	follower  *follower
+	librarian *librarian
 
 	up     bool      // the link has answered a SUBSCRIBE
 	linked bool      // some link has
@@ -25,7 +26,7 @@ type subscriber struct {
 
 func newSubscriber(b *Broker, r Receiver) *subscriber {
 	g := &guarded{b, r}
-	return &subscriber{Broker: b, receiver: g, follower: newFollower(b, g)}
+	return &subscriber{Broker: b, receiver: g, follower: newFollower(b, g), librarian: newLibrarian(b)}
 }
 
 // run serves one link after the other until ctx ends.
@@ -233,6 +234,7 @@ func (s *subscriber) back() {
 	}
 	s.up = true
 	s.probe.linked()
+	s.librarian.look()
 	if s.linked {
 		s.metrics.reconnects.Inc()
 	}

@@ -22,6 +22,8 @@ type timing struct {
 	poll    time.Duration // between two looks of a standby at the recorder's lease
 	vacancy timeRange     // between two looks of the others
 
+	library time.Duration // between two looks at the library of functions
+
 	quiet timeRange // between two looks at the log of a quiet channel
 
 	backoff timeRange // between two dials, and between two tries of a read
@@ -51,6 +53,8 @@ var defaultTiming = timing{
 	renew:   time.Second,
 	poll:    250 * time.Millisecond,
 	vacancy: timeRange{time.Second, 2 * time.Second},
+
+	library: time.Minute,
 
 	quiet: timeRange{10 * time.Second, 25 * time.Second},
 
