@@ -24,7 +24,7 @@ const Subprotocol = "aldaba.v1"
 // refused with a JSON answer; a connected session goes on without w and r, whose
 // buffers are free again.
 func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, address string) {
-	s, no := h.admit(r, address)
+	s, no := h.admit(r, address, checkHandshake)
 	if no != nil {
 		h.refuse(w, r, *no)
 		return
@@ -34,6 +34,7 @@ func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, address string) {
 		answered: make(chan struct{}), begun: make(chan struct{}),
 	}
 	s.upgrade = u
+	s.resuming = r.URL.Query().Has("resume")
 	go h.hold(s, u, r)
 	<-u.answered
 	s.begin(u)
@@ -117,8 +118,8 @@ func (h *Hub) refuse(w http.ResponseWriter, r *http.Request, no refusal) {
 // says why not. The limits come after the token, and those of one user or address
 // before that of all: neither junk nor a user at his limit can use up what belongs
 // to others.
-func (h *Hub) admit(r *http.Request, address string) (*session, *refusal) {
-	if no := checkHandshake(r); no != nil {
+func (h *Hub) admit(r *http.Request, address string, check func(*http.Request) *refusal) (*session, *refusal) {
+	if no := check(r); no != nil {
 		return nil, no
 	}
 	if !h.origins.allow(r) {
@@ -133,7 +134,6 @@ func (h *Hub) admit(r *http.Request, address string) (*session, *refusal) {
 		return nil, no
 	}
 	s := h.newSession(claims, grants, limitAddress(address))
-	s.resuming = r.URL.Query().Has("resume")
 	switch err := h.roster.add(s); {
 	case errors.Is(err, errRefusing):
 		return nil, &refusal{http.StatusServiceUnavailable, codeDraining, "this replica is about to stop", time.Second}
@@ -167,7 +167,7 @@ func (h *Hub) authenticate(r *http.Request) (*auth.Claims, *refusal) {
 	if err != nil {
 		return nil, unauthorized(err)
 	}
-	if place == auth.PlaceCookie && r.Header.Get("Origin") == "" {
+	if place == auth.PlaceCookie && r.Header.Get("Origin") == "" && !sameOrigin(r) {
 		return nil, &refusal{http.StatusForbidden, codeOriginNotAllowed, "a cookie counts only with an Origin", 0}
 	}
 	claims, err := h.verifier.Verify(r.Context(), token)

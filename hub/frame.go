@@ -14,6 +14,19 @@ type frame struct {
 	bytes   []byte
 	channel *channel // whose message it is; nil for answers and control frames
 	at      Position // of the message's entry; zero without history
+
+	channels []channelState // of a welcome
+}
+
+// payload returns what stands behind the header.
+func (f *frame) payload() []byte {
+	switch f.bytes[1] {
+	case 126:
+		return f.bytes[4:]
+	case 127:
+		return f.bytes[10:]
+	}
+	return f.bytes[2:]
 }
 
 // cost is what a queued frame counts against a session's queue: its bytes, and
@@ -70,7 +83,7 @@ func messageFrame(ch *channel, at Position, data []byte) *frame {
 
 func resyncFrame(ch *channel, at Position) *frame {
 	f := answerFrame(answer{Type: "resync", Channel: ch.name, Position: at.String()})
-	f.channel = ch
+	f.channel, f.at = ch, at
 	return f
 }
 

@@ -60,6 +60,7 @@ const (
 	longestControl = 125
 
 	pingPeriod = 25 * time.Second
+	heartbeat  = 15 * time.Second // of an event stream
 	pongWait   = 60 * time.Second
 
 	// joinWait is how long a session waits for the broker before its welcome.

@@ -37,3 +37,9 @@ func (o origins) allow(r *http.Request) bool {
 	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https") &&
 		strings.EqualFold(u.Host, r.Host)
 }
+
+// sameOrigin reports whether r is a page's own, which says no Origin when it gets
+// (Fetch Metadata, section 2.4). Browsers set the header, and pages cannot.
+func sameOrigin(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Site") == "same-origin"
+}

@@ -1,6 +1,10 @@
 package hub
 
-import "time"
+import (
+	"time"
+
+	"aldaba/auth"
+)
 
 // resume is the first frame of a session that asked to resume: where its client
 // stands. It runs on the session's goroutine; the joins run on another, since they
@@ -19,19 +23,18 @@ func (s *session) resume(c command, err error) bool {
 	started := make(chan struct{})
 	s.run(func() {
 		defer close(started)
-		s.start(positions)
+		s.startWith(s.grants.Auto(), positions)
 	})
 	<-started
 	return true
 }
 
-// start joins the channels that the welcome waits for.
-func (s *session) start(positions map[string]Position) {
-	auto := s.grants.Auto()
-	if !s.await(len(auto)) {
+// startWith joins the channels that the welcome waits for.
+func (s *session) startWith(grants []auth.Grant, positions map[string]Position) {
+	if !s.await(len(grants)) {
 		return
 	}
-	for _, g := range auto {
+	for _, g := range grants {
 		m := newMembership(s, positions[g.Channel])
 		m.atConnect = true
 		s.join(m, g)

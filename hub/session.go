@@ -31,6 +31,8 @@ type session struct {
 	socket  net.Conn        // below conn
 	raw     syscall.RawConn // of socket; nil if it has none
 
+	events *events // instead of these, if the transport is Server-Sent Events
+
 	// strikes counts frames beyond the rate, less those within it. Only the
 	// read pump's goroutine sees it.
 	strikes int
@@ -107,7 +109,7 @@ func (s *session) begin(u *upgrade) {
 	s.hub.metrics.connects.Inc()
 	s.startTimer()
 	if !s.awaitsResume() {
-		s.start(nil)
+		s.startWith(s.grants.Auto(), nil)
 	}
 }
 
@@ -121,6 +123,9 @@ func (s *session) welcome() {
 		ExpiresAt: s.expires.Unix(),
 		Channels:  &channels,
 	})
+	if s.events != nil {
+		f.channels = channels
+	}
 	s.out.frames = slices.Insert(s.out.frames, 0, f)
 	s.out.cost += f.cost()
 	s.welcomed = true
@@ -175,7 +180,11 @@ func (s *session) answer(a answer) { s.send(answerFrame(a)) }
 func (s *session) wake() {
 	if s.out.state == outboxIdle && s.writable() {
 		s.out.state = outboxListed
-		s.flusher.add(s)
+		if s.events != nil {
+			s.events.wake()
+		} else {
+			s.flusher.add(s)
+		}
 	}
 }
 
@@ -270,7 +279,11 @@ func (s *session) endOnce(code int) bool {
 // has not begun has none yet. s.mu is not held: Close waits for a writer, and that
 // may wait for s.mu.
 func (s *session) hangUp() {
-	if s.hasBegun() {
+	switch {
+	case !s.hasBegun():
+	case s.events != nil:
+		s.events.abort()
+	default:
 		_ = s.socket.Close()
 	}
 }
@@ -284,7 +297,9 @@ func (s *session) hasBegun() bool {
 // finish leaves nothing of the session behind. It is called when its goroutine
 // ends, however it ended, and is idempotent.
 func (s *session) finish() {
-	s.flushLast()
+	if s.events == nil {
+		s.flushLast()
+	}
 	if !s.vanish() {
 		return
 	}

@@ -16,7 +16,7 @@ func (s *session) startTimer() {
 	defer s.mu.Unlock()
 	now := time.Now()
 	s.until = now.Add(resumeWait)
-	s.pingAt = now.Add(pingPeriod/2 + rand.N(pingPeriod/2)) //nolint:gosec // spreads load, hides nothing
+	s.pingAt = now.Add(s.pingPeriod()/2 + rand.N(s.pingPeriod()/2)) //nolint:gosec // spreads load, hides nothing
 	s.timer = time.AfterFunc(time.Until(s.nextEvent()), s.tick)
 	if s.ended { // during the upgrade
 		s.closeSoon()
@@ -107,11 +107,20 @@ func (s *session) ping(now time.Time) {
 	if !s.welcomed || now.Before(s.pingAt) {
 		return
 	}
-	s.pingAt = now.Add(pingPeriod)
+	s.pingAt = now.Add(s.pingPeriod())
 	if s.out.fits(pingFrame, s.hub.limits.Queue) {
 		s.out.push(pingFrame)
 		s.wake()
 	}
+}
+
+// pingPeriod is how long nothing may be said. Proxies give up an answer that says
+// nothing sooner than a socket.
+func (s *session) pingPeriod() time.Duration {
+	if s.events != nil {
+		return heartbeat
+	}
+	return pingPeriod
 }
 
 // nextEvent is when the timer has something to do. s.mu is held.

@@ -30,6 +30,10 @@ const patience = 20 * time.Second
 // greetingHub upgrades everyone, says who they are, and hangs up.
 type greetingHub struct{}
 
+func (greetingHub) ServeEvents(w http.ResponseWriter, _ *http.Request, _ string) {
+	w.WriteHeader(http.StatusNoContent)
+}
+
 func (greetingHub) Serve(w http.ResponseWriter, r *http.Request, address string) {
 	u := websocket.Upgrader{}
 	conn, err := u.Upgrade(w, r, nil)

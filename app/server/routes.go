@@ -11,6 +11,8 @@ import (
 // routes is what the public reaches.
 func (s *Server) routes(e *gin.Engine) {
 	e.GET("/ws", s.websocket)
+	e.GET("/sse", s.events)
+	e.OPTIONS("/sse", s.events)
 
 	get(e, "/healthz", s.healthz)
 	get(e, "/readyz", s.readyz)
@@ -42,6 +44,11 @@ func get(r gin.IRoutes, path string, handlers ...gin.HandlerFunc) {
 // returns early: from then on c is Gin's again.
 func (s *Server) websocket(c *gin.Context) {
 	s.options.Hub.Serve(c.Writer, c.Request, c.ClientIP())
+}
+
+// events answers with the hub's events for as long as the session lives.
+func (s *Server) events(c *gin.Context) {
+	s.options.Hub.ServeEvents(c.Writer, c.Request, c.ClientIP())
 }
 
 // healthz says that the process lives: one that does not answer is restarted.

@@ -31,6 +31,8 @@ const (
 // nor r is used any more.
 type Hub interface {
 	Serve(w http.ResponseWriter, r *http.Request, address string)
+	// ServeEvents answers until the session has ended.
+	ServeEvents(w http.ResponseWriter, r *http.Request, address string)
 }
 
 // Options is what a server is made of.

@@ -45,3 +45,5 @@ func TestRefusalsAreJSON(t *testing.T) {
 		}
 	}
 }
+
+func (brokenHub) ServeEvents(http.ResponseWriter, *http.Request, string) { panic("broken") }
