@@ -296,7 +296,7 @@ func (r *recorder) record(ctx context.Context, l *link) error {
 				return err
 			}
 		}
-		n, err := r.recordSome(ctx, maxCalls)
+		n, err := r.recordSome(ctx, maxRecords)
 		switch {
 		case errors.Is(err, errFenced):
 			if err := r.fenced(ctx); err != nil {
@@ -324,7 +324,7 @@ func (r *recorder) end(ctx context.Context, l *link, why error) error {
 	left := len(r.queue) // what comes now is heard by the standby, too
 	r.mu.Unlock()
 	for left > 0 {
-		n, err := r.recordSome(ctx, min(left, maxCalls))
+		n, err := r.recordSome(ctx, min(left, maxRecords))
 		if errors.Is(err, errFenced) {
 			err = r.fenced(ctx)
 		}

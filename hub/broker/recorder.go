@@ -52,6 +52,9 @@ const (
 	roleRecorder role = "recorder"
 )
 
+// maxRecords is how many messages one transaction records.
+const maxRecords = 512
+
 // heardBytes bounds what a recorder or a standby keeps in memory.
 const heardBytes = 64 << 20
 
