@@ -10,6 +10,17 @@
 //
 //	user aldaba on >PASSWORD resetkeys resetchannels &PREFIX* -@all +auth +ping +subscribe +unsubscribe +publish
 //
+// Channels with history take keys and scripts. Then it is
+//
+//	user aldaba on >PASSWORD resetkeys ~PREFIX* ~aldaba:*:{PREFIX*
+//	 resetchannels &PREFIX* &aldaba:live:{PREFIX* &aldaba:*:{PREFIX*
+//	 -@all +auth +ping +subscribe +unsubscribe +psubscribe +publish +multi +exec +eval +evalsha +script|load
+//	 +function|list +function|load +get +set +del +exists +incr +pexpire +hmget +hset +xadd +xrange +xrevrange
+//	 +xlen +time +info
+//
+// where PREFIX is empty without the patterns that `*` covers; and `~user:* ~aldaba:*:{user:* &user:* &aldaba:live:{user:*` with `+fcall`, and what the
+// scripts do, for a publisher of user:* that calls aldaba_publish.
+//
 // A cluster needs `+cluster|slots +command` besides, a database other than 0
 // `+select`, and `?client_name=` in the URL `+client|setname`.
 //

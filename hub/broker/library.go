@@ -157,7 +157,7 @@ func (l *librarian) tell(err error) {
 	switch {
 	case err == nil:
 		l.told = false
-	case !l.told && isAnswer(err):
+	case !l.told && isAnswer(err) && len(l.histories.Kept()) > 0:
 		l.told = true
 		l.log.Warn("publishers cannot call aldaba_publish; it takes Redis 7 and the right to FUNCTION", "redis", l.server, "error", describe(err))
 	}

@@ -20,36 +20,71 @@ func (r *recorder) listen(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := append([]string{}, r.globs...)
-	all = append(all, r.lives...)
-	for _, kind := range []string{"marker", "marked", "handover"} {
-		all = append(all, escapeGlob(r.own(kind)))
+	defer context.AfterFunc(ctx, l.close)()
+	globs := r.patterns()
+	names := r.names(globs)
+	err = l.send(verbPSubscribe, globs)
+	if err == nil && len(names) > 0 {
+		err = l.send(verbSubscribe, names)
 	}
-	all = withoutCovered(all)
-	if err := l.send(verbPSubscribe, all); err != nil {
+	if err == nil {
+		err = l.confirmed(len(globs) + len(names))
+	}
+	if err != nil {
+		r.wide = r.wide || redis.IsPermissionError(err)
 		l.close()
 		return nil, err
-	}
-	defer context.AfterFunc(ctx, l.close)()
-	for confirmed := 0; confirmed < len(all); {
-		event, err := l.receive()
-		if err == nil {
-			if no, is := event.(refused); is {
-				err = no.err
-			}
-		}
-		if err != nil {
-			l.close()
-			return nil, err
-		}
-		if _, is := event.(changed); is {
-			confirmed++
-		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.link, r.backlog, r.failed, r.ponged = l, newBacklog(heardBytes), nil, time.Time{}
 	return l, nil
+}
+
+// patterns returns those of plain messages and of their twins. An ACL rule `&app:*` lets a
+// user subscribe to the pattern `app:*` and to no narrower one.
+func (r *recorder) patterns() []string {
+	globs := r.globs
+	if r.wide {
+		globs = []string{escapeGlob(r.prefix) + "*"}
+	}
+	all := slices.Clone(globs)
+	for _, g := range globs {
+		if head, wide := cutStar(g); wide {
+			all = append(all, liveHead+head+"*")
+		} else {
+			all = append(all, liveHead+g+liveTail)
+		}
+	}
+	return withoutCovered(all)
+}
+
+// names returns the channels of the recorder and its standby that globs do not cover.
+func (r *recorder) names(globs []string) (names []string) {
+	for _, kind := range []string{"marker", "marked", "handover"} {
+		name := r.own(kind)
+		if !slices.ContainsFunc(globs, func(g string) bool { return matchGlob(g, name) }) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// confirmed waits until n subscriptions stand.
+func (l *link) confirmed(n int) error {
+	for n > 0 {
+		event, err := l.receive()
+		if err != nil {
+			return err
+		}
+		switch e := event.(type) {
+		case refused:
+			return e.err
+		case changed:
+			n--
+		}
+	}
+	return nil
 }
 
 // receive takes what the link brings until it breaks.

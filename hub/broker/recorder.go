@@ -26,7 +26,7 @@ type recorder struct {
 	*Broker
 	recording, standing lease
 	globs               []string // of plain names
-	lives               []string // of their twins
+	wide                bool     // this user may only subscribe to the whole prefix: filter here
 	wake                chan struct{}
 
 	leave chan struct{} // closed: take no lease any more
@@ -71,16 +71,6 @@ func newRecorder(b *Broker) *recorder {
 		recording: lease{client: b.client, key: b.own("recorder"), owner: id, ttl: b.timing.lease},
 		standing:  lease{client: b.client, key: b.own("standby"), owner: id, ttl: b.timing.lease},
 		globs:     b.globs(), role: roleNone,
-	}
-	for _, g := range r.globs {
-		if g == "*" {
-			continue // which matches the twins, too
-		}
-		if head, wide := cutStar(g); wide {
-			r.lives = append(r.lives, liveHead+head+"*")
-		} else {
-			r.lives = append(r.lives, liveHead+g+liveTail)
-		}
 	}
 	return r
 }
