@@ -701,20 +701,35 @@ admin_listen: :9080
 		"config.yaml:5: channels[1].history.size: a history keeps 1 to 10000 messages",
 		"config.yaml:7: channels[2].history.ttl: a history keeps messages for at least a second, such as 72h",
 	}},
-	{"publishers, for now", `publishers:
+	{"publishers", `publishers:
   - name: billing
     key: hunter2
     channels: ["a*"]
   - name: billing
     key_file: absent
+  - key: 0123456789abcdef0123456789abcdef
+    key_file: absent
+    channels: [a]
+  - name: spaces
+    key: 0123456789abcdef 0123456789abcdef
+    channels: ["*"]
+  - name: first
+    key: 0123456789abcdef0123456789abcdef
+    channels: ["a:*:b", "aldaba:x"]
+  - name: second
+    key: 0123456789abcdef0123456789abcdef
+    channels: [a]
 `, []string{
-		"config.yaml:2: publishers[0]: publishing by HTTP is not supported by this version; remove it",
 		"config.yaml:3: publishers[0].key: is too short: it takes at least 32 bytes, such as `openssl rand -hex 32` makes",
 		"config.yaml:4: publishers[0].channels[0]: \"a*\" is not a channel, and `*` stands for a whole segment between `:` only",
-		"config.yaml:5: publishers[1]: publishing by HTTP is not supported by this version; remove it",
 		"config.yaml:5: publishers[1].name: is taken by another publisher",
 		"config.yaml:5: publishers[1].channels: is empty: name the patterns it may publish to, such as user:*",
 		"config.yaml:6: publishers[1].key_file: cannot be read: no such file or directory",
+		"config.yaml:7: publishers[2].name: is missing: a publisher is known by its name",
+		"config.yaml:8: publishers[2].key_file: give key or key_file, not both",
+		"config.yaml:11: publishers[3].key: has what a header cannot carry, such as white space: `openssl rand -hex 32` makes a good one",
+		"config.yaml:15: publishers[4].channels[1]: \"aldaba:x\" is not a channel, and `*` stands for a whole segment between `:` only",
+		"config.yaml:17: publishers[5].key: is the key of publishers[4], too: a request could not be told apart",
 	}},
 
 	// All at once.

@@ -14,7 +14,7 @@ import (
 // TestMetricsAreDocumented compares the names of metrics in code with those in
 // the operator's page.
 func TestMetricsAreDocumented(t *testing.T) {
-	inCode := found(t, regexp.MustCompile(`"(aldaba_[a-z_]+)"`), "metrics.go", "../hub/metrics.go", "../hub/broker/metrics.go")
+	inCode := found(t, regexp.MustCompile(`"(aldaba_[a-z_]+)"`), "metrics.go", "server/metrics.go", "../hub/metrics.go", "../hub/broker/metrics.go")
 	inDocs := found(t, regexp.MustCompile("(?m)^\\| `(aldaba_[a-z_]+)"), "../docs/operations.md")
 	if diff := cmp.Diff(inCode, inDocs); diff != "" {
 		t.Errorf("docs/operations.md differs (-code +docs):\n%s", diff)

@@ -144,7 +144,7 @@ var badValues = map[string]struct{ value, reason string }{
 	"channels[0].publish":             {"yes", "must be true or false"},
 	"channels[0].presence":            {"", "must be true or false"},
 	"channels[0].if":                  {"claims.", "column 8: Syntax error"},
-	"publishers[0].name":              {"billing", "publishing by HTTP is not supported"},
+	"publishers[0].name":              {"billing", "publishers[0].key: is missing"},
 	"publishers[0].key":               {"hunter2", "is too short"},
 	"publishers[0].key_file":          {"/absent", "cannot be read: no such file"},
 	"publishers[0].channels":          {"a,b*", `"b*" is not a channel`},

@@ -81,7 +81,15 @@ func (p *program) wire() error {
 		TLS:            server.KeyPair(p.config.TLS),
 		Metrics:        metrics,
 		Logger:         p.log,
-		Demo:           p.demo,
+		API: &server.API{
+			Broker:     p.broker,
+			Verifier:   p.judge.verifier,
+			Policy:     p.judge.policy,
+			Publishers: p.judge.publishers,
+			Message:    int64(p.config.Limits.Message),
+			PerSecond:  p.config.Limits.FramesPerSecond,
+		},
+		Demo: p.demo,
 	})
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"aldaba/app/server"
 	"aldaba/auth"
 )
 
@@ -53,15 +54,18 @@ func check(s *settings) (*checked, faults) {
 	v.redis()
 	v.numbers()
 	v.log()
-	v.publishers()
-	return &checked{settings: s, judge: v.judge()}, v.faults
+	publishers := v.publishers()
+	c := &checked{settings: s, judge: v.judge()}
+	c.publishers = publishers
+	return c, v.faults
 }
 
 // judge says who somebody is, and what is theirs.
 type judge struct {
-	verifier *auth.Verifier
-	policy   *auth.Policy
-	stop     context.CancelFunc // of what keeps the issuers' keys fresh
+	verifier   *auth.Verifier
+	policy     *auth.Policy
+	publishers []server.Publisher
+	stop       context.CancelFunc // of what keeps the issuers' keys fresh
 }
 
 func (v *validator) judge() *judge {
@@ -155,67 +159,6 @@ func (v *validator) repeated(channels []auth.Pattern) {
 		}
 		first[g] = i
 	}
-}
-
-const publisherKeyBytes = 32
-
-func (v *validator) publishers() {
-	names := make(map[string]bool)
-	for i, p := range v.Publishers {
-		path := fmt.Sprintf("publishers[%d]", i)
-		v.fault(path, "publishing by HTTP is not supported by this version; remove it")
-		switch {
-		case p.Name == "":
-			v.fault(path+".name", "is missing: a publisher is known by its name")
-		case names[p.Name]:
-			v.fault(path+".name", "is taken by another publisher")
-		}
-		names[p.Name] = true
-		if key, reason := badPublisherKey(p); reason != "" {
-			v.fault(path+"."+key, "%s", reason)
-		}
-		if len(p.Channels) == 0 {
-			v.fault(path+".channels", "is empty: name the patterns it may publish to, such as user:*")
-		}
-		for j, pattern := range p.Channels {
-			if !validPublisherPattern(pattern) {
-				v.fault(fmt.Sprintf("%s.channels[%d]", path, j), "%q is not a channel, and `*` stands for a whole segment between `:` only", pattern)
-			}
-		}
-	}
-}
-
-// badPublisherKey says what is wrong with p's key, if anything, and where.
-func badPublisherKey(p Publisher) (key, reason string) {
-	key, secret := "key", p.Key
-	if p.KeyFile != "" {
-		key = "key_file"
-		if p.Key != "" {
-			return key, "give key or key_file, not both"
-		}
-		text, err := readSecretFile(p.KeyFile)
-		if err != nil {
-			return key, "cannot be read: " + reasonOf(err)
-		}
-		secret = text
-	}
-	switch {
-	case secret == "" && p.KeyFile == "":
-		return key, "is missing: give key or key_file"
-	case len(secret) < publisherKeyBytes:
-		return key, fmt.Sprintf("is too short: it takes at least %d bytes, such as `openssl rand -hex 32` makes", publisherKeyBytes)
-	}
-	return key, ""
-}
-
-func validPublisherPattern(pattern string) bool {
-	segments := strings.Split(pattern, ":")
-	for i, s := range segments {
-		if s == "*" {
-			segments[i] = "x"
-		}
-	}
-	return auth.ValidChannel(strings.Join(segments, ":"))
 }
 
 // reasonOf is err without the path that the reader sees anyway.

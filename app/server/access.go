@@ -79,7 +79,7 @@ func (s *Server) recoverPanic(c *gin.Context) {
 		}
 		s.log.Error("handler panicked", "route", routeOf(c), "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 		if !c.Writer.Written() {
-			refuse(c, http.StatusInternalServerError, "internal", "this is a fault of the hub")
+			refuse(c, http.StatusInternalServerError, codeInternal, "this is a fault of the hub")
 		}
 		c.Abort()
 	}()

@@ -18,6 +18,9 @@ func (s *Server) routes(e *gin.Engine) {
 	get(e, "/readyz", s.readyz)
 	get(e, "/aldaba.js", clientModule(frontend.Client()))
 
+	if s.options.API != nil {
+		newAPI(*s.options.API, s.log).routes(e)
+	}
 	if s.options.Demo != nil {
 		demo := e.Group("/", loopbackOnly)
 		get(demo, "/", pageHeaders, s.demoFile)

@@ -1,5 +1,5 @@
 // Package server is the HTTP surface: the WebSocket endpoint, health, the
-// client module, and in development the demo page. It alone sees Gin.
+// client module, the API below /v1, and in development the demo page. It alone sees Gin.
 package server
 
 import (
@@ -37,12 +37,13 @@ type Hub interface {
 
 // Options is what a server is made of.
 type Options struct {
-	Hub            Hub          // required
-	Ready          func() error // required: nil while messages arrive
-	TrustedProxies []string     // whose X-Forwarded-For is believed
-	TLS            KeyPair      // of the public address; zero: plain HTTP
-	Metrics        prometheus.Gatherer
+	Hub            Hub                  // required
+	Ready          func() error         // required: nil while messages arrive
+	TrustedProxies []string             // whose X-Forwarded-For is believed
+	TLS            KeyPair              // of the public address; zero: plain HTTP
+	Metrics        *prometheus.Registry // served, and added to
 	Logger         *slog.Logger
+	API            *API  // nil: none
 	Demo           *Demo // nil: none
 }
 
@@ -51,6 +52,7 @@ type Server struct {
 	options  Options
 	log      *slog.Logger
 	draining atomic.Bool
+	requests *prometheus.CounterVec // to the API
 	public   *http.Server
 	admin    *http.Server
 
@@ -61,7 +63,12 @@ type Server struct {
 // New returns a server that Serve and ServeAdmin let answer.
 func New(o Options) (*Server, error) {
 	gin.SetMode(gin.ReleaseMode)
-	s := &Server{options: o, log: o.Logger, certificatePeriod: certificateWait}
+	s := &Server{options: o, log: o.Logger, certificatePeriod: certificateWait, requests: newRequests()}
+	if o.Metrics != nil {
+		if err := o.Metrics.Register(s.requests); err != nil {
+			return nil, fmt.Errorf("metrics of the server: %w", err)
+		}
+	}
 	public, err := s.newEngine()
 	if err != nil {
 		return nil, err
@@ -88,11 +95,14 @@ func (s *Server) newEngine() (*gin.Engine, error) {
 	// A redirect would repeat a path that the client chose.
 	e.RedirectTrailingSlash = false
 	e.HandleMethodNotAllowed = true
+	// A channel's name may have a slash, which is %2F in a path then. The handler
+	// decodes it: Gin would make spaces of plus signs.
+	e.UseEscapedPath, e.UnescapePathValues = true, false
 	e.RemoteIPHeaders = []string{forwardedFor}
 	if err := e.SetTrustedProxies(s.options.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("trusted proxies: %w", err)
 	}
-	e.Use(mergeForwardedFor, s.logAccess, s.recoverPanic)
+	e.Use(mergeForwardedFor, s.logAccess, s.countAPI, s.recoverPanic)
 	e.NoRoute(refuseWith(http.StatusNotFound, "not_found", "there is nothing here"))
 	e.NoMethod(refuseWith(http.StatusMethodNotAllowed, "method_not_allowed", "this cannot be done here: see the Allow header"))
 	return e, nil

@@ -1,0 +1,83 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"aldaba/auth"
+
+	"github.com/gin-gonic/gin"
+)
+
+// asker is who sent a request.
+type asker struct {
+	publisher *publisher // nil: somebody with a token
+	user      string
+	grants    *auth.Grants
+}
+
+// keysWait is when keys that cannot be had may be there.
+const keysWait = 5 * time.Second
+
+// asker finds out who sends c, or refuses it. Only the Authorization header counts:
+// what a browser sends by itself, such as a cookie, lets nobody publish.
+func (a *api) asker(c *gin.Context) (asker, bool) {
+	secret, place, err := auth.FromRequest(c.Request, "")
+	if err == nil && place != auth.PlaceHeader {
+		err = auth.ErrNoToken
+	}
+	if err != nil {
+		a.unauthorized(c, err)
+		return asker{}, false
+	}
+	if p := a.publishers.find(secret); p != nil {
+		return asker{publisher: p}, true
+	}
+	claims, err := a.Verifier.Verify(c.Request.Context(), secret)
+	if err != nil {
+		a.unauthorized(c, err)
+		return asker{}, false
+	}
+	return asker{user: claims.User, grants: a.Policy.Grants(claims)}, true
+}
+
+// unauthorized refuses what has no good key or token. What exactly is wrong with it
+// is for the log: a forger learns nothing.
+func (a *api) unauthorized(c *gin.Context, err error) {
+	if errors.Is(err, auth.ErrKeysUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		refuseFor(c, http.StatusServiceUnavailable, codeUnavailable, auth.ErrKeysUnavailable.Error(), keysWait)
+		return
+	}
+	a.log.Debug("key or token refused", "error", err)
+	detail := "neither a publisher's key nor a valid token"
+	switch {
+	case errors.Is(err, auth.ErrNoToken):
+		detail = "a publisher's key or a token is needed, as Authorization: Bearer"
+	case errors.Is(err, auth.ErrTokenInURL):
+		detail = auth.ErrTokenInURL.Error()
+	case errors.Is(err, auth.ErrExpiredToken):
+		detail = auth.ErrExpiredToken.Error()
+	}
+	c.Header("WWW-Authenticate", "Bearer")
+	refuse(c, http.StatusUnauthorized, codeUnauthorized, detail)
+}
+
+// allows reports whether action is the asker's on channel. A publisher may read the
+// histories of the channels that it publishes to.
+func (k asker) allows(channel string, action auth.Action) bool {
+	if k.publisher != nil {
+		return k.publisher.allows(channel)
+	}
+	return k.grants.Allows(channel, action)
+}
+
+// withinRate takes n from what the asker may have in this second, or refuses.
+func (a *api) withinRate(c *gin.Context, k asker, n int) bool {
+	if k.publisher != nil || a.meter.take(k.user, n, time.Now()) {
+		return true
+	}
+	refuseFor(c, http.StatusTooManyRequests, codeRateLimited, "more than the tokens of one user may ask for in a second", apiRetry)
+	return false
+}
