@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 
 	"github.com/redis/go-redis/v9"
@@ -15,4 +16,7 @@ func main() {
 	if err := r.Publish(context.Background(), "blogpost", post).Err(); err != nil {
 		panic(err)
 	}
+	// Durable, on a channel with history: recorded, resumable, and the answer is its position.
+	position, err := r.FCall(context.Background(), "aldaba_publish", []string{"user:anna"}, `{"title":"Invoice","by":"go"}`).Text()
+	fmt.Println(position, err)
 }
