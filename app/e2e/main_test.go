@@ -24,6 +24,13 @@ const patience = 30 * time.Second
 var binaries string
 
 func TestMain(m *testing.M) {
+	if url := os.Getenv(scripterVariable); url != "" {
+		if err := serveScripter(url); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	dir, err := os.MkdirTemp("", "aldaba-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
