@@ -20,6 +20,10 @@ export type Message = {
      * the published JSON document, parsed
      */
     data: any;
+    /**
+     * of channels with history; opaque
+     */
+    position?: string;
 };
 export type Options = {
     /**
@@ -32,6 +36,11 @@ export type Options = {
      * the error has `fatal: true`. Without getToken the hub is expected to read a cookie.
      */
     getToken?: () => string | Promise<string>;
+    /**
+     * keeps how far each channel was heard, so that a
+     * reload misses nothing that the hub still has: a name in sessionStorage, or a store of one's own
+     */
+    store?: string | Pick<Storage, 'getItem' | 'setItem'>;
     /**
      * for runtimes that have no global one
      */
@@ -68,7 +77,7 @@ export declare function connect(options?: Options): Client;
 export declare class Client {
     #private;
     /** @param {Options} options */
-    constructor({ url, getToken, WebSocket }: Options);
+    constructor({ url, getToken, store, WebSocket }: Options);
     /** The present state. */
     get state(): State;
     /** The user the hub took the token for; null before the first welcome. @returns {string | null} */

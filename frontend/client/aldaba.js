@@ -1,5 +1,7 @@
 // aldaba: the client of the Aldaba hub, for browsers and Node. It speaks aldaba.v1 and depends on nothing.
 
+import { Positions, seen } from './positions.js';
+
 /**
  * @typedef {'connecting' | 'open' | 'waiting' | 'closed'} State
  *   `connecting`: a connection is being made; `open`: welcomed by the hub; `waiting`: the next attempt comes at
@@ -15,12 +17,15 @@
  * @typedef {object} Message
  * @property {string} channel
  * @property {any} data the published JSON document, parsed
+ * @property {string} [position] of channels with history; opaque
  *
  * @typedef {object} Options
  * @property {string | URL} [url] of the hub's WebSocket; may be relative to the page. Default: `/ws`
  * @property {() => string | Promise<string>} [getToken] gives a JWT. Asked before every connect and whenever the
  *   token is about to expire, so it must not hand out an old one. When it throws, the client tries again later, unless
  *   the error has `fatal: true`. Without getToken the hub is expected to read a cookie.
+ * @property {string | Pick<Storage, 'getItem' | 'setItem'>} [store] keeps how far each channel was heard, so that a
+ *   reload misses nothing that the hub still has: a name in sessionStorage, or a store of one's own
  * @property {new (url: string, protocols: string[]) => any} [WebSocket] for runtimes that have no global one
  *
  * @typedef {object} Subscription what the page asked for and is asked of the hub again after each reconnect
@@ -80,6 +85,7 @@ export class Client {
   #url;
   #getToken;
   #WebSocket;
+  #positions;
 
   /** @type {State} */
   #state = 'closed';
@@ -130,7 +136,7 @@ export class Client {
   };
 
   /** @param {Options} options */
-  constructor({ url = '/ws', getToken, WebSocket = globalThis.WebSocket }) {
+  constructor({ url = '/ws', getToken, store, WebSocket = globalThis.WebSocket }) {
     if (!WebSocket) throw new TypeError('aldaba: no WebSocket here, pass one: connect({WebSocket})');
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace(/^http/, 'ws');
@@ -139,6 +145,7 @@ export class Client {
     this.#url = absolute.href;
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
+    this.#positions = new Positions(store);
     this.#listenToPage(true);
     this.#connect();
   }
@@ -263,8 +270,7 @@ export class Client {
   async unsubscribe(channel) {
     if (!isChannel(channel)) throw notChannel();
     const want = this.#wanted.get(channel);
-    this.#wanted.delete(channel);
-    this.#missed.delete(channel);
+    this.#forgo(channel);
     want?.reject(new AldabaError('unsubscribed', 'unsubscribed before it was joined'));
     if (this.#state !== 'open' || !(want || this.#joined.has(channel))) return;
     try {
@@ -331,14 +337,18 @@ export class Client {
   #open() {
     const offered = this.#token ? [PROTOCOL, `bearer.${this.#token}`] : [PROTOCOL];
     this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
+    const url = new URL(this.#url);
+    const resume = this.#positions.size > 0;
+    if (resume) url.search += url.search ? '&resume' : '?resume';
     let socket;
     try {
-      socket = this.#socket = new this.#WebSocket(this.#url, offered);
+      socket = this.#socket = new this.#WebSocket(url.href, offered);
     } catch (error) {
       this.#report(error); // such as ws: from an https: page
       this.#lost(1006, 'the WebSocket could not be made');
       return;
     }
+    if (resume) socket.onopen = () => this.#send({ type: 'resume', positions: this.#positions });
     socket.onmessage = (/** @type {{data: unknown}} */ event) => this.#hear(event.data);
     socket.onclose = (/** @type {{code: number, reason: string}} */ event) =>
       this.#lost(event.code, event.reason);
@@ -369,7 +379,7 @@ export class Client {
     const socket = this.#socket;
     this.#socket = null;
     if (socket) {
-      socket.onmessage = socket.onclose = null;
+      socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close(1000);
     }
     this.#probing = this.#expiring = false;
@@ -411,6 +421,7 @@ export class Client {
   /** @param {number} code @param {string} reason */
   #end(code, reason) {
     this.#teardown('closed');
+    this.#positions.save();
     this.#listenToPage(false);
     this.#state = 'closed'; // before promises reject: who hears of it sees it
     for (const [channel, want] of this.#wanted) {
@@ -439,11 +450,10 @@ export class Client {
         this.#welcomed(frame);
         break;
       case 'message':
-        this.#emit('message', frame);
-        this.#dispatch(this.#handlers.get(frame.channel), [frame.data, frame]);
+        this.#receive(frame);
         break;
       case 'joined':
-        this.#enter(frame.channel);
+        if (!this.#joined.has(frame.channel)) this.#enter(frame);
         this.#settle(frame);
         break;
       case 'left':
@@ -452,6 +462,7 @@ export class Client {
         this.#ask();
         break;
       case 'resync':
+        this.#positions.set(frame.channel, frame.position);
         this.#emit('resync', frame.channel);
         break;
       case 'expiring':
@@ -479,31 +490,49 @@ export class Client {
       this.#failures = this.#rejections = 0;
     });
     this.#watch();
-    const channels = (frame.channels ?? []).map((/** @type {{channel: string}} */ entry) => entry.channel);
-    for (const channel of channels) this.#joined.add(channel);
+    const entries = frame.channels ?? [];
+    for (const { channel } of entries) this.#joined.add(channel);
     this.#set('open', {});
-    for (const channel of channels) {
-      if (attempt === this.#attempt) this.#enter(channel);
+    for (const entry of entries) {
+      if (attempt === this.#attempt) this.#enter(entry);
     }
     if (attempt === this.#attempt) this.#ask();
   }
 
-  /** @param {string} channel */
-  #enter(channel) {
+  /** @param {any} entry of welcome, or a `joined` */
+  #enter({ channel, position, recovered }) {
     this.#joined.add(channel);
-    const missed = this.#missed.delete(channel);
+    const heardOf = this.#missed.delete(channel) || this.#positions.get(channel) !== undefined;
+    this.#positions.set(channel, position); // even if it is behind: Redis may have lost what came after
     const want = this.#wanted.get(channel);
     if (want) this.#hold(want);
     this.#emit('joined', channel);
-    if (missed) this.#emit('resync', channel);
+    if (heardOf && !recovered) this.#emit('resync', channel);
+  }
+
+  /** @param {any} frame a `message` */
+  #receive(frame) {
+    const { channel, position } = frame;
+    if (seen(position, this.#positions.get(channel))) return;
+    if (position) this.#positions.set(channel, position);
+    this.#emit('message', frame);
+    this.#dispatch(this.#handlers.get(channel), [frame.data, frame]);
   }
 
   /** @param {string} channel @param {string} reason */
   #leave(channel, reason) {
     this.#joined.delete(channel);
+    this.#positions.set(channel);
     // An answer to unsubscribe may cross a new subscribe; only the hub's own decision ends what the page wants.
     if (reason !== 'unsubscribed') this.#wanted.delete(channel);
     this.#emit('left', channel, reason);
+  }
+
+  /** Nothing more is expected of the channel. @param {string} channel */
+  #forgo(channel) {
+    this.#wanted.delete(channel);
+    this.#missed.delete(channel);
+    this.#positions.set(channel);
   }
 
   /** @param {Subscription} want */
@@ -537,13 +566,18 @@ export class Client {
   #command(frame) {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
-      this.#socket.send(JSON.stringify({ ...frame, id })); // throws what JSON cannot say, and so rejects
+      this.#send({ ...frame, id }); // throws what JSON cannot say, and so rejects
       this.#commands.set(id, { resolve, reject });
       this.#after(id, ANSWER_TIMEOUT, () => {
         this.#forget(id);
         reject(new AldabaError('timeout', 'the hub did not answer in time'));
       });
     });
+  }
+
+  /** @param {object} frame */
+  #send(frame) {
+    this.#socket.send(JSON.stringify(frame));
   }
 
   /** @param {number} id */
@@ -566,7 +600,8 @@ export class Client {
       if (!next) break;
       const [channel, want] = next;
       const gap = this.#pause('gap', ASK_GAP);
-      const error = await this.#command({ type: 'subscribe', channel }).then(() => null, asError);
+      const position = this.#positions.get(channel);
+      const error = await this.#command({ type: 'subscribe', channel, position }).then(() => null, asError);
       if (attempt !== this.#attempt) return;
       if (this.#wanted.get(channel) === want && !this.#joined.has(channel)) {
         if (error && mayComeLater(error, want))
@@ -580,8 +615,7 @@ export class Client {
 
   /** The hub will not join it. @param {string} channel @param {Subscription} want @param {AldabaError | null} error */
   #giveUp(channel, want, error) {
-    this.#wanted.delete(channel);
-    this.#missed.delete(channel);
+    this.#forgo(channel);
     want.reject(error ?? new AldabaError('bad_frame', 'the hub joined another channel'));
     if (want.held) this.#emit('left', channel, error?.code);
   }
@@ -627,7 +661,7 @@ export class Client {
   #probe() {
     if (this.#probing) return;
     this.#probing = true;
-    this.#socket.send('{"type":"ping"}');
+    this.#send({ type: 'ping' });
     this.#after('watch', DEAD, () => {
       if (this.#probing) this.#lost(1006, 'the connection went silent');
       else this.#watch();
@@ -641,10 +675,13 @@ export class Client {
     else if (this.#state === 'waiting') this.#connect();
   };
 
+  #leavePage = () => this.#positions.save();
+
   /** @param {boolean} yes */
   #listenToPage(yes) {
     const verb = yes ? 'addEventListener' : 'removeEventListener';
     globalThis[verb]?.('online', this.#wake);
+    globalThis[verb]?.('pagehide', this.#leavePage);
     globalThis.document?.[verb]('visibilitychange', this.#wake);
   }
 

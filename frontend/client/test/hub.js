@@ -32,6 +32,7 @@ class Connection {
 
   constructor(socket, request) {
     this.socket = socket;
+    this.path = request.url;
     this.offered = request.headers['sec-websocket-protocol'].split(',').map((name) => name.trim());
     this.token = this.offered.find((name) => name.startsWith('bearer.'))?.slice('bearer.'.length);
     socket.on('message', (text) => this.#frames.push(JSON.parse(text)));
@@ -49,12 +50,19 @@ class Connection {
       session: 's1',
       user: '42',
       expires_at: 1790000000,
-      channels: channels.map((channel) => ({ channel })),
+      channels: channels.map((entry) => (typeof entry === 'string' ? { channel: entry } : entry)),
     });
   }
 
-  message(channel, data) {
-    this.send({ type: 'message', channel, data });
+  message(channel, data, position) {
+    this.send({ type: 'message', channel, position, data });
+  }
+
+  /** Answers the next `subscribe`, and returns it. */
+  async join(answer = {}) {
+    const frame = await this.frame();
+    this.send({ type: 'joined', id: frame.id, channel: frame.channel, ...answer });
+    return frame;
   }
 
   /** The next frame of the client. */
