@@ -106,11 +106,43 @@ export declare class Client {
      */
     onState(fn: (state: State, info: StateInfo) => void): () => void;
     /**
-     * Calls fn when messages of a joined channel may have been missed: the hub said so, or the client was away.
-     * A page that shows state fetches it anew.
-     * @param {(channel: string) => void} fn
+     * Calls fn when messages of a joined channel have been missed or may have been: the hub said so, or the client was
+     * away and cannot be told what it missed. A page that shows state fetches it anew.
+     *
+     * With a channel, fn fetches the state of that channel. While it runs, messages of the channel are held back; they are
+     * delivered afterwards, in order, and may be part of what was fetched. When it fails it is called again, later.
+     * @overload
+     * @param {(channel: string) => void} channel
+     * @returns {() => void}
+     *
+     * @overload
+     * @param {string} channel
+     * @param {(channel: string) => unknown} fn
+     * @returns {() => void}
+     *
+     * @param {any} channel
+     * @param {any} [fn]
      */
-    onResync(fn: (channel: string) => void): () => void;
+    onResync(channel: (channel: string) => void): () => void;
+    /**
+     * Calls fn when messages of a joined channel have been missed or may have been: the hub said so, or the client was
+     * away and cannot be told what it missed. A page that shows state fetches it anew.
+     *
+     * With a channel, fn fetches the state of that channel. While it runs, messages of the channel are held back; they are
+     * delivered afterwards, in order, and may be part of what was fetched. When it fails it is called again, later.
+     * @overload
+     * @param {(channel: string) => void} channel
+     * @returns {() => void}
+     *
+     * @overload
+     * @param {string} channel
+     * @param {(channel: string) => unknown} fn
+     * @returns {() => void}
+     *
+     * @param {any} channel
+     * @param {any} [fn]
+     */
+    onResync(channel: string, fn: (channel: string) => unknown): () => void;
     /**
      * Calls fn when a channel is joined, after each connect anew.
      * @param {(channel: string) => void} fn

@@ -1,5 +1,6 @@
 // aldaba: the client of the Aldaba hub, for browsers and Node. It speaks aldaba.v1 and depends on nothing.
 
+import { Holdback } from './holdback.js';
 import { Positions, seen } from './positions.js';
 
 /**
@@ -126,6 +127,10 @@ export class Client {
 
   /** @type {Map<string, Set<Function>>} by channel */
   #handlers = new Map();
+  /** @type {Map<string, Set<Function>>} what fetches the state of a channel */
+  #refetches = new Map();
+  /** @type {Map<string, Holdback>} the channels whose state is being fetched */
+  #held = new Map();
   #listeners = {
     state: /** @type {Set<Function>} */ (new Set()),
     message: /** @type {Set<Function>} */ (new Set()),
@@ -179,13 +184,7 @@ export class Client {
    */
   on(channel, fn) {
     if (!isChannel(channel)) throw notChannel();
-    const set = this.#handlers.get(channel) ?? new Set();
-    this.#handlers.set(channel, set);
-    set.add(fn);
-    return () => {
-      set.delete(fn);
-      if (!set.size && this.#handlers.get(channel) === set) this.#handlers.delete(channel);
-    };
+    return addTo(this.#handlers, channel, fn);
   }
 
   /**
@@ -208,12 +207,27 @@ export class Client {
   }
 
   /**
-   * Calls fn when messages of a joined channel may have been missed: the hub said so, or the client was away.
-   * A page that shows state fetches it anew.
-   * @param {(channel: string) => void} fn
+   * Calls fn when messages of a joined channel have been missed or may have been: the hub said so, or the client was
+   * away and cannot be told what it missed. A page that shows state fetches it anew.
+   *
+   * With a channel, fn fetches the state of that channel. While it runs, messages of the channel are held back; they are
+   * delivered afterwards, in order, and may be part of what was fetched. When it fails it is called again, later.
+   * @overload
+   * @param {(channel: string) => void} channel
+   * @returns {() => void}
+   *
+   * @overload
+   * @param {string} channel
+   * @param {(channel: string) => unknown} fn
+   * @returns {() => void}
+   *
+   * @param {any} channel
+   * @param {any} [fn]
    */
-  onResync(fn) {
-    return this.#listen('resync', fn);
+  onResync(channel, fn) {
+    if (typeof channel === 'function') return this.#listen('resync', channel);
+    if (!isChannel(channel)) throw notChannel();
+    return addTo(this.#refetches, channel, fn);
   }
 
   /**
@@ -421,6 +435,10 @@ export class Client {
   /** @param {number} code @param {string} reason */
   #end(code, reason) {
     this.#teardown('closed');
+    for (const channel of this.#held.keys()) {
+      this.#positions.revert(channel); // so that the next connect tells of the gap again
+      this.#unhold(channel);
+    }
     this.#positions.save();
     this.#listenToPage(false);
     this.#state = 'closed'; // before promises reject: who hears of it sees it
@@ -462,8 +480,7 @@ export class Client {
         this.#ask();
         break;
       case 'resync':
-        this.#positions.set(frame.channel, frame.position);
-        this.#emit('resync', frame.channel);
+        this.#lose(frame);
         break;
       case 'expiring':
         this.#expiring = true;
@@ -502,12 +519,45 @@ export class Client {
   /** @param {any} entry of welcome, or a `joined` */
   #enter({ channel, position, recovered }) {
     this.#joined.add(channel);
-    const heardOf = this.#missed.delete(channel) || this.#positions.get(channel) !== undefined;
-    this.#positions.set(channel, position); // even if it is behind: Redis may have lost what came after
+    const lost = (this.#missed.delete(channel) || this.#positions.get(channel) !== undefined) && !recovered;
+    if (!lost) this.#positions.set(channel, position);
     const want = this.#wanted.get(channel);
     if (want) this.#hold(want);
     this.#emit('joined', channel);
-    if (heardOf && !recovered) this.#emit('resync', channel);
+    if (lost && this.#joined.has(channel)) this.#lose({ channel, position });
+  }
+
+  /** Messages are missing from here on back. @param {{channel: string, position?: string}} frame */
+  #lose({ channel, position }) {
+    const holds = this.#refetches.has(channel);
+    if (holds) this.#positions.pin(channel);
+    this.#positions.set(channel, position); // even if it is behind: Redis may have lost what came after
+    const held = this.#held.get(channel);
+    if (held) held.again();
+    else if (holds) this.#refetch(channel);
+    this.#emit('resync', channel);
+  }
+
+  /** Has the page fetch the state of a channel, and then hear what came meanwhile. @param {string} channel */
+  async #refetch(channel) {
+    const held = new Holdback();
+    this.#held.set(channel, held);
+    const fetch = () => Promise.all([...(this.#refetches.get(channel) ?? [])].map((fn) => fn(channel)));
+    const messages = await held.run(fetch, (error, failures) => {
+      this.#report(error);
+      return backoff(failures);
+    });
+    if (this.#held.get(channel) !== held) return;
+    this.#held.delete(channel);
+    this.#positions.unpin(channel);
+    for (const message of messages) this.#deliver(message);
+  }
+
+  /** Ends the fetching, and what was held back is dropped. @param {string} channel */
+  #unhold(channel) {
+    this.#held.get(channel)?.end();
+    this.#held.delete(channel);
+    this.#positions.unpin(channel);
   }
 
   /** @param {any} frame a `message` */
@@ -515,13 +565,21 @@ export class Client {
     const { channel, position } = frame;
     if (seen(position, this.#positions.get(channel))) return;
     if (position) this.#positions.set(channel, position);
+    const held = this.#held.get(channel);
+    if (held) held.hold(frame);
+    else this.#deliver(frame);
+  }
+
+  /** @param {any} frame a `message` */
+  #deliver(frame) {
     this.#emit('message', frame);
-    this.#dispatch(this.#handlers.get(channel), [frame.data, frame]);
+    this.#dispatch(this.#handlers.get(frame.channel), [frame.data, frame]);
   }
 
   /** @param {string} channel @param {string} reason */
   #leave(channel, reason) {
     this.#joined.delete(channel);
+    this.#unhold(channel);
     this.#positions.set(channel);
     // An answer to unsubscribe may cross a new subscribe; only the hub's own decision ends what the page wants.
     if (reason !== 'unsubscribed') this.#wanted.delete(channel);
@@ -532,6 +590,7 @@ export class Client {
   #forgo(channel) {
     this.#wanted.delete(channel);
     this.#missed.delete(channel);
+    this.#unhold(channel);
     this.#positions.set(channel);
   }
 
@@ -776,6 +835,22 @@ function upTo(ceiling) {
 /** @param {unknown} channel */
 function isChannel(channel) {
   return typeof channel === 'string' && channel !== '';
+}
+
+/**
+ * @param {Map<string, Set<Function>>} sets by channel
+ * @param {string} channel
+ * @param {Function} fn
+ * @returns {() => void} takes it out again
+ */
+function addTo(sets, channel, fn) {
+  const set = sets.get(channel) ?? new Set();
+  sets.set(channel, set);
+  set.add(fn);
+  return () => {
+    set.delete(fn);
+    if (!set.size && sets.get(channel) === set) sets.delete(channel);
+  };
 }
 
 function notChannel() {

@@ -55,7 +55,22 @@ export class Positions {
   /** Keeps it, or forgets the channel when there is none. @param {string} channel @param {unknown} [position] */
   set(channel, position) {
     if (!this.#put(channel, position)) this.#newest.delete(channel);
-    if (this.#store) this.#timer ??= setTimeout(() => this.save(), SAVE_GAP);
+    this.#saveSoon();
+  }
+
+  /** From now on a reload begins here for that channel, until `unpin`. @param {string} channel */
+  pin(channel) {
+    if (!this.#pinned.has(channel)) this.#pinned.set(channel, this.get(channel));
+  }
+
+  /** @param {string} channel */
+  unpin(channel) {
+    if (this.#pinned.delete(channel)) this.#saveSoon();
+  }
+
+  /** Stands again where it was pinned. @param {string} channel */
+  revert(channel) {
+    this.set(channel, this.#pinned.get(channel));
   }
 
   /** As a `resume` frame has them. */
@@ -76,6 +91,10 @@ export class Positions {
     } catch {
       // full or forbidden: a reload then begins without
     }
+  }
+
+  #saveSoon() {
+    if (this.#store) this.#timer ??= setTimeout(() => this.save(), SAVE_GAP);
   }
 
   /** @param {string} channel @param {unknown} position */
