@@ -1,5 +1,5 @@
 export type State = 'connecting' | 'open' | 'waiting' | 'closed';
-export type EventName = 'state' | 'message' | 'joined' | 'left' | 'resync' | 'error';
+export type EventName = 'state' | 'message' | 'joined' | 'left' | 'resync' | 'read' | 'error';
 export type StateInfo = {
     /**
      * when waiting: the time of the next attempt, in milliseconds like Date.now()
@@ -25,6 +25,16 @@ export type Message = {
      */
     position?: string;
 };
+export type Page = {
+    /**
+     * the oldest first
+     */
+    messages: Message[];
+    /**
+     * whether there is more in that direction
+     */
+    more: boolean;
+};
 export type Options = {
     /**
      * of the hub's WebSocket; may be relative to the page. Default: `/ws`
@@ -45,6 +55,13 @@ export type Options = {
      * for runtimes that have no global one
      */
     WebSocket?: new (url: string, protocols: string[]) => any;
+};
+export type Unread = {
+    count: number;
+    /**
+     * up to where the user has read, as far as it is known here
+     */
+    read?: string;
 };
 export type Subscription = {
     promise: Promise<void>;
@@ -155,6 +172,11 @@ export declare class Client {
      */
     onLeft(fn: (channel: string, reason: string) => void): () => void;
     /**
+     * Calls fn when the number of a channel's unread messages changes: one arrives, or the user reads here or elsewhere.
+     * @param {(channel: string, unread: number) => void} fn
+     */
+    onRead(fn: (channel: string, unread: number) => void): () => void;
+    /**
      * Calls fn with what went wrong and rejects no promise: a handler that threw, a getToken that failed, an `error` frame
      * that answers no command. Without a listener these go to the console.
      * @param {(error: any) => void} fn
@@ -183,6 +205,32 @@ export declare class Client {
      * @returns {Promise<void>}
      */
     publish(channel: string, data: any): Promise<void>;
+    /**
+     * How many messages of a joined channel the user has not read; undefined for one without history.
+     * @param {string} channel
+     * @returns {number | undefined}
+     */
+    unread(channel: string): number | undefined;
+    /**
+     * Marks a channel as read, for all devices of the user, and resolves with what is unread then. Rejects as `publish`
+     * does, and with `no_history`.
+     * @param {string} channel
+     * @param {string} [position] up to where; by default up to the newest message that was heard
+     * @returns {Promise<number>}
+     */
+    ack(channel: string, position?: string): Promise<number>;
+    /**
+     * Asks for messages that the hub has kept, without an effect on what is heard. Without `before` or `after`: the newest.
+     * Rejects as `publish` does, with `no_history` where none are kept, and with `gone` when a position is too old.
+     * @param {string} channel
+     * @param {{before?: string, after?: string, limit?: number}} [range] positions of messages; at most so many
+     * @returns {Promise<Page>}
+     */
+    history(channel: string, { before, after, limit }?: {
+        before?: string;
+        after?: string;
+        limit?: number;
+    }): Promise<Page>;
     /** Connects at once when waiting or closed; a new start for the back-off. No effect otherwise. */
     reconnect(): void;
     /** Closes for good. Whatever was not answered rejects with the code `closed`. */

@@ -8,7 +8,7 @@ import { Positions, seen } from './positions.js';
  *   `connecting`: a connection is being made; `open`: welcomed by the hub; `waiting`: the next attempt comes at
  *   `retryAt`; `closed`: nothing more happens by itself.
  *
- * @typedef {'state' | 'message' | 'joined' | 'left' | 'resync' | 'error'} EventName
+ * @typedef {'state' | 'message' | 'joined' | 'left' | 'resync' | 'read' | 'error'} EventName
  *
  * @typedef {object} StateInfo
  * @property {number} [retryAt] when waiting: the time of the next attempt, in milliseconds like Date.now()
@@ -20,6 +20,10 @@ import { Positions, seen } from './positions.js';
  * @property {any} data the published JSON document, parsed
  * @property {string} [position] of channels with history; opaque
  *
+ * @typedef {object} Page of the history
+ * @property {Message[]} messages the oldest first
+ * @property {boolean} more whether there is more in that direction
+ *
  * @typedef {object} Options
  * @property {string | URL} [url] of the hub's WebSocket; may be relative to the page. Default: `/ws`
  * @property {() => string | Promise<string>} [getToken] gives a JWT. Asked before every connect and whenever the
@@ -28,6 +32,10 @@ import { Positions, seen } from './positions.js';
  * @property {string | Pick<Storage, 'getItem' | 'setItem'>} [store] keeps how far each channel was heard, so that a
  *   reload misses nothing that the hub still has: a name in sessionStorage, or a store of one's own
  * @property {new (url: string, protocols: string[]) => any} [WebSocket] for runtimes that have no global one
+ *
+ * @typedef {object} Unread
+ * @property {number} count
+ * @property {string} [read] up to where the user has read, as far as it is known here
  *
  * @typedef {object} Subscription what the page asked for and is asked of the hub again after each reconnect
  * @property {Promise<void>} promise
@@ -87,6 +95,8 @@ export class Client {
   #getToken;
   #WebSocket;
   #positions;
+  /** @type {Map<string, Unread>} the joined channels with history */
+  #unread = new Map();
 
   /** @type {State} */
   #state = 'closed';
@@ -137,6 +147,7 @@ export class Client {
     joined: /** @type {Set<Function>} */ (new Set()),
     left: /** @type {Set<Function>} */ (new Set()),
     resync: /** @type {Set<Function>} */ (new Set()),
+    read: /** @type {Set<Function>} */ (new Set()),
     error: /** @type {Set<Function>} */ (new Set()),
   };
 
@@ -248,6 +259,14 @@ export class Client {
   }
 
   /**
+   * Calls fn when the number of a channel's unread messages changes: one arrives, or the user reads here or elsewhere.
+   * @param {(channel: string, unread: number) => void} fn
+   */
+  onRead(fn) {
+    return this.#listen('read', fn);
+  }
+
+  /**
    * Calls fn with what went wrong and rejects no promise: a handler that threw, a getToken that failed, an `error` frame
    * that answers no command. Without a listener these go to the console.
    * @param {(error: any) => void} fn
@@ -304,9 +323,41 @@ export class Client {
    * @returns {Promise<void>}
    */
   async publish(channel, data) {
-    if (!isChannel(channel)) throw notChannel();
-    if (this.#state !== 'open') throw new AldabaError('offline', `cannot publish while ${this.#state}`);
-    await this.#command({ type: 'publish', channel, data });
+    await this.#now({ type: 'publish', channel, data });
+  }
+
+  /**
+   * How many messages of a joined channel the user has not read; undefined for one without history.
+   * @param {string} channel
+   * @returns {number | undefined}
+   */
+  unread(channel) {
+    return this.#unread.get(channel)?.count;
+  }
+
+  /**
+   * Marks a channel as read, for all devices of the user, and resolves with what is unread then. Rejects as `publish`
+   * does, and with `no_history`.
+   * @param {string} channel
+   * @param {string} [position] up to where; by default up to the newest message that was heard
+   * @returns {Promise<number>}
+   */
+  async ack(channel, position = this.#positions.get(channel)) {
+    if (isChannel(channel) && !position) throw new AldabaError('no_history', 'no position was heard of it');
+    await this.#now({ type: 'ack', channel, position });
+    return this.unread(channel) ?? 0;
+  }
+
+  /**
+   * Asks for messages that the hub has kept, without an effect on what is heard. Without `before` or `after`: the newest.
+   * Rejects as `publish` does, with `no_history` where none are kept, and with `gone` when a position is too old.
+   * @param {string} channel
+   * @param {{before?: string, after?: string, limit?: number}} [range] positions of messages; at most so many
+   * @returns {Promise<Page>}
+   */
+  async history(channel, { before, after, limit } = {}) {
+    const { messages, more } = await this.#now({ type: 'history', channel, before, after, limit });
+    return { messages: messages.map((/** @type {object} */ message) => ({ channel, ...message })), more };
   }
 
   /** Connects at once when waiting or closed; a new start for the back-off. No effect otherwise. */
@@ -486,6 +537,14 @@ export class Client {
         this.#expiring = true;
         this.#refresh();
         break;
+      case 'read':
+        this.#read(frame);
+        break;
+      case 'acked':
+        this.#read(frame);
+        this.#settle(frame);
+        break;
+      case 'history':
       case 'published':
       case 'refreshed':
       case 'pong':
@@ -517,14 +576,33 @@ export class Client {
   }
 
   /** @param {any} entry of welcome, or a `joined` */
-  #enter({ channel, position, recovered }) {
+  #enter({ channel, position, recovered, unread }) {
     this.#joined.add(channel);
     const lost = (this.#missed.delete(channel) || this.#positions.get(channel) !== undefined) && !recovered;
     if (!lost) this.#positions.set(channel, position);
     const want = this.#wanted.get(channel);
     if (want) this.#hold(want);
     this.#emit('joined', channel);
+    this.#count(channel, unread, this.#unread.get(channel)?.read);
     if (lost && this.#joined.has(channel)) this.#lose({ channel, position });
+  }
+
+  /** @param {string} channel @param {number | undefined} count @param {string} [read] */
+  #count(channel, count, read) {
+    const last = this.#unread.get(channel)?.count;
+    if (count === undefined) this.#unread.delete(channel);
+    else this.#unread.set(channel, { count, read });
+    if (count !== undefined && count !== last) this.#emit('read', channel, count);
+  }
+
+  /**
+   * The user has read up to there. The hub's number may include messages that are still on their way; they count when
+   * they come.
+   * @param {any} frame a `read` or `acked`
+   */
+  #read({ channel, position, unread }) {
+    if (!this.#joined.has(channel)) return;
+    this.#count(channel, seen(this.#positions.get(channel), position) ? 0 : unread, position);
   }
 
   /** Messages are missing from here on back. @param {{channel: string, position?: string}} frame */
@@ -565,6 +643,8 @@ export class Client {
     const { channel, position } = frame;
     if (seen(position, this.#positions.get(channel))) return;
     if (position) this.#positions.set(channel, position);
+    const unread = this.#unread.get(channel);
+    if (unread && !seen(position, unread.read)) this.#count(channel, unread.count + 1, unread.read);
     const held = this.#held.get(channel);
     if (held) held.hold(frame);
     else this.#deliver(frame);
@@ -579,8 +659,7 @@ export class Client {
   /** @param {string} channel @param {string} reason */
   #leave(channel, reason) {
     this.#joined.delete(channel);
-    this.#unhold(channel);
-    this.#positions.set(channel);
+    this.#clear(channel);
     // An answer to unsubscribe may cross a new subscribe; only the hub's own decision ends what the page wants.
     if (reason !== 'unsubscribed') this.#wanted.delete(channel);
     this.#emit('left', channel, reason);
@@ -590,7 +669,13 @@ export class Client {
   #forgo(channel) {
     this.#wanted.delete(channel);
     this.#missed.delete(channel);
+    this.#clear(channel);
+  }
+
+  /** Whatever is known of the channel no longer counts. @param {string} channel */
+  #clear(channel) {
     this.#unhold(channel);
+    this.#unread.delete(channel);
     this.#positions.set(channel);
   }
 
@@ -620,6 +705,13 @@ export class Client {
   }
 
   // Commands
+
+  /** A command that is not worth waiting for a connection. @param {any} frame @returns {Promise<any>} */
+  async #now(frame) {
+    if (!isChannel(frame.channel)) throw notChannel();
+    if (this.#state !== 'open') throw new AldabaError('offline', `cannot ${frame.type} while ${this.#state}`);
+    return this.#command(frame);
+  }
 
   /** @param {object} frame @returns {Promise<any>} the answer */
   #command(frame) {
