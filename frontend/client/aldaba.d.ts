@@ -52,6 +52,11 @@ export type Options = {
      */
     store?: string | Pick<Storage, 'getItem' | 'setItem'>;
     /**
+     * whether server-sent events may stand in for a WebSocket that does not get through: they
+     * only receive. Default: true
+     */
+    sse?: boolean;
+    /**
      * for runtimes that have no global one
      */
     WebSocket?: new (url: string, protocols: string[]) => any;
@@ -78,14 +83,14 @@ export declare class AldabaError extends Error {
     retryAfter: number | undefined;
     /**
      * @param {string} code of the hub's `error` frame, or the client's own: `offline`, `connection_lost`, `timeout`,
-     *   `closed`, `unsubscribed`, `bad_token`, `bad_frame`
+     *   `closed`, `unsubscribed`, `bad_token`, `bad_frame`, `receive_only`
      * @param {string} message
      * @param {number} [retryAfter] seconds after which the same command may succeed
      */
     constructor(code: string, message: string, retryAfter?: number);
 }
 /**
- * Connects to a hub, and stays connected. Throws a TypeError when the URL is unusable or there is no WebSocket.
+ * Connects to a hub, and stays connected. Throws a TypeError when the URL is unusable or there is no way to connect.
  * @param {Options} [options]
  * @returns {Client}
  */
@@ -94,7 +99,7 @@ export declare function connect(options?: Options): Client;
 export declare class Client {
     #private;
     /** @param {Options} options */
-    constructor({ url, getToken, store, WebSocket }: Options);
+    constructor({ url, getToken, store, sse, WebSocket }: Options);
     /** The present state. */
     get state(): State;
     /** The user the hub took the token for; null before the first welcome. @returns {string | null} */
@@ -198,7 +203,7 @@ export declare class Client {
     unsubscribe(channel: string): Promise<void>;
     /**
      * Publishes a JSON document. Resolves when the broker has it. Rejects at once with the code `offline` when the client
-     * is not open, with `rate_limited` and `retryAfter` when there were too many frames in a second, and with
+     * is not open, with `receive_only` over server-sent events, with `rate_limited` and `retryAfter` when there were too many frames in a second, and with
      * `connection_lost` or `timeout` when nobody knows whether it was published.
      * @param {string} channel
      * @param {any} data

@@ -2,6 +2,7 @@
 
 import { Holdback } from './holdback.js';
 import { Positions, seen } from './positions.js';
+import { EventSocket } from './sse.js';
 
 /**
  * @typedef {'connecting' | 'open' | 'waiting' | 'closed'} State
@@ -31,6 +32,8 @@ import { Positions, seen } from './positions.js';
  *   the error has `fatal: true`. Without getToken the hub is expected to read a cookie.
  * @property {string | Pick<Storage, 'getItem' | 'setItem'>} [store] keeps how far each channel was heard, so that a
  *   reload misses nothing that the hub still has: a name in sessionStorage, or a store of one's own
+ * @property {boolean} [sse] whether server-sent events may stand in for a WebSocket that does not get through: they
+ *   only receive. Default: true
  * @property {new (url: string, protocols: string[]) => any} [WebSocket] for runtimes that have no global one
  *
  * @typedef {object} Unread
@@ -52,6 +55,8 @@ const TOKEN_TIMEOUT = 15 * SECOND;
 const QUIET = 25 * SECOND; // nothing heard for so long: ping
 const DEAD = 10 * SECOND; // and nothing after the ping: gone
 const STABLE = 5 * SECOND; // a session that lives so long ends the back-off
+const BLOCKED = 2; // WebSockets that failed before any was welcomed: something in between does not let them through
+const EVENTS_TIME = 300 * SECOND; // after which a reconnect tries a WebSocket again
 const BACKOFF_FIRST = 1 * SECOND;
 const BACKOFF_MAX = 30 * SECOND;
 const RESTART_SPREAD = 5 * SECOND;
@@ -68,7 +73,7 @@ const BUGS = [1002, 1003, 1007, 1009];
 export class AldabaError extends Error {
   /**
    * @param {string} code of the hub's `error` frame, or the client's own: `offline`, `connection_lost`, `timeout`,
-   *   `closed`, `unsubscribed`, `bad_token`, `bad_frame`
+   *   `closed`, `unsubscribed`, `bad_token`, `bad_frame`, `receive_only`
    * @param {string} message
    * @param {number} [retryAfter] seconds after which the same command may succeed
    */
@@ -81,7 +86,7 @@ export class AldabaError extends Error {
 }
 
 /**
- * Connects to a hub, and stays connected. Throws a TypeError when the URL is unusable or there is no WebSocket.
+ * Connects to a hub, and stays connected. Throws a TypeError when the URL is unusable or there is no way to connect.
  * @param {Options} [options]
  * @returns {Client}
  */
@@ -94,6 +99,7 @@ export class Client {
   #url;
   #getToken;
   #WebSocket;
+  #sse;
   #positions;
   /** @type {Map<string, Unread>} the joined channels with history */
   #unread = new Map();
@@ -111,6 +117,14 @@ export class Client {
   #attempt = 0;
   #failures = 0;
   #rejections = 0;
+  /** How many WebSockets did not get through, and when the last of them was tried. */
+  #blocked = 0;
+  #triedAt = 0;
+  #wasWelcomed = false;
+  /** @type {string | undefined} the id of the last event, if events are received */
+  #eventId;
+  /** @type {Set<string>} the channels that the present stream of events was asked for */
+  #streamed = new Set();
   /** @type {string | undefined} the token of the present attempt */
   #token;
   /** @type {string | undefined} the token that the hub closed with 4401 */
@@ -152,13 +166,15 @@ export class Client {
   };
 
   /** @param {Options} options */
-  constructor({ url = '/ws', getToken, store, WebSocket = globalThis.WebSocket }) {
-    if (!WebSocket) throw new TypeError('aldaba: no WebSocket here, pass one: connect({WebSocket})');
+  constructor({ url = '/ws', getToken, store, sse = true, WebSocket = globalThis.WebSocket }) {
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace(/^http/, 'ws');
     if (!/^wss?:$/.test(absolute.protocol)) throw new TypeError('aldaba: the url must be ws: or wss:');
     absolute.hash = ''; // the WebSocket constructor refuses fragments
     this.#url = absolute.href;
+    this.#sse = sse && /\/ws$/.test(absolute.pathname);
+    if (!WebSocket && !this.#sse)
+      throw new TypeError('aldaba: no WebSocket here, pass one: connect({WebSocket})');
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
     this.#positions = new Positions(store);
@@ -306,6 +322,10 @@ export class Client {
     this.#forgo(channel);
     want?.reject(new AldabaError('unsubscribed', 'unsubscribed before it was joined'));
     if (this.#state !== 'open' || !(want || this.#joined.has(channel))) return;
+    if (this.#receiveOnly) {
+      this.#unstream(channel);
+      return;
+    }
     try {
       await this.#command({ type: 'unsubscribe', channel });
     } catch (error) {
@@ -316,7 +336,7 @@ export class Client {
 
   /**
    * Publishes a JSON document. Resolves when the broker has it. Rejects at once with the code `offline` when the client
-   * is not open, with `rate_limited` and `retryAfter` when there were too many frames in a second, and with
+   * is not open, with `receive_only` over server-sent events, with `rate_limited` and `retryAfter` when there were too many frames in a second, and with
    * `connection_lost` or `timeout` when nobody knows whether it was published.
    * @param {string} channel
    * @param {any} data
@@ -360,6 +380,14 @@ export class Client {
     return { messages: messages.map((/** @type {object} */ message) => ({ channel, ...message })), more };
   }
 
+  /** Leaves a channel by another stream that is not asked for it. @param {string} channel */
+  #unstream(channel) {
+    if (this.#joined.has(channel) && !this.#streamed.has(channel))
+      throw new AldabaError('receive_only', 'cannot leave it over server-sent events');
+    if (this.#joined.has(channel)) this.#leave(channel, 'unsubscribed');
+    this.#ask();
+  }
+
   /** Connects at once when waiting or closed; a new start for the back-off. No effect otherwise. */
   reconnect() {
     if (this.#state !== 'waiting' && this.#state !== 'closed') return;
@@ -400,24 +428,66 @@ export class Client {
   }
 
   #open() {
-    const offered = this.#token ? [PROTOCOL, `bearer.${this.#token}`] : [PROTOCOL];
     this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
-    const url = new URL(this.#url);
-    const resume = this.#positions.size > 0;
-    if (resume) url.search += url.search ? '&resume' : '?resume';
     let socket;
     try {
-      socket = this.#socket = new this.#WebSocket(url.href, offered);
+      socket = this.#socket = this.#takesEvents() ? this.#eventSocket() : this.#webSocket();
     } catch (error) {
       this.#report(error); // such as ws: from an https: page
       this.#lost(1006, 'the WebSocket could not be made');
       return;
     }
-    if (resume) socket.onopen = () => this.#send({ type: 'resume', positions: this.#positions });
-    socket.onmessage = (/** @type {{data: unknown}} */ event) => this.#hear(event.data);
-    socket.onclose = (/** @type {{code: number, reason: string}} */ event) =>
-      this.#lost(event.code, event.reason);
+    socket.onmessage = (/** @type {{data: unknown, lastEventId?: string}} */ event) => {
+      this.#eventId = event.lastEventId || this.#eventId;
+      this.#hear(event.data);
+    };
+    socket.onclose = (/** @type {{code: number, reason: string, retryAfter?: number}} */ event) =>
+      this.#lost(event.code, event.reason, event.retryAfter);
     socket.onerror = () => {}; // a close always follows, and knows more
+  }
+
+  /** @returns {any} */
+  #webSocket() {
+    this.#eventId = undefined;
+    const url = new URL(this.#url);
+    const resume = this.#positions.size > 0;
+    if (resume) url.search += url.search ? '&resume' : '?resume';
+    const socket = new this.#WebSocket(
+      url.href,
+      this.#token ? [PROTOCOL, `bearer.${this.#token}`] : [PROTOCOL],
+    );
+    if (resume) socket.onopen = () => this.#send({ type: 'resume', positions: this.#positions });
+    return socket;
+  }
+
+  /** @returns {any} */
+  #eventSocket() {
+    const url = new URL(this.#url.replace(/^ws/, 'http'));
+    url.pathname = url.pathname.replace(/ws$/, 'sse');
+    this.#streamed = new Set(this.#wanted.keys());
+    for (const channel of this.#streamed) url.searchParams.append('channel', channel);
+    const socket = new EventSocket(url.href, this.#token, this.#eventId ?? this.#positions.toString());
+    socket.onbeat = () => this.#live();
+    return socket;
+  }
+
+  #takesEvents() {
+    if (!this.#sse || !this.#WebSocket) return this.#sse;
+    return this.#blocked >= BLOCKED && Date.now() - this.#triedAt < EVENTS_TIME;
+  }
+
+  /** Keeps count of what does not get through. */
+  #noWelcome() {
+    if (this.#receiveOnly) {
+      this.#blocked = BLOCKED - 1; // events neither: it may just be the hub, so the next is a WebSocket
+    } else if (!this.#wasWelcomed && globalThis.navigator?.onLine !== false) {
+      this.#blocked++;
+      this.#triedAt = Date.now();
+    }
+  }
+
+  get #receiveOnly() {
+    return this.#socket?.receiveOnly === true;
   }
 
   /** @returns {Promise<string | undefined>} undefined when a cookie carries it */
@@ -456,8 +526,14 @@ export class Client {
       reject(new AldabaError(code, 'the connection ended before the answer'));
   }
 
-  /** The connection has ended, before or after welcome. @param {number} code @param {string} reason */
-  #lost(code, reason) {
+  /**
+   * The connection has ended, before or after welcome.
+   * @param {number} code
+   * @param {string} reason
+   * @param {number} [retryAfter] seconds
+   */
+  #lost(code, reason, retryAfter) {
+    if (this.#state === 'connecting' && code === 1006) this.#noWelcome();
     if (this.#state === 'connecting' && hasExpired(this.#token)) {
       // A refused upgrade does not say why; told only now, for the hub may have the better clock.
       const attempt = this.#attempt;
@@ -471,13 +547,14 @@ export class Client {
     const refused = code >= 4400 && code <= 4499;
     const comesBack = code === EXPIRED && this.#rejections < 2;
     if (BUGS.includes(code) || (refused && !comesBack)) this.#end(code, reason);
-    else this.#retry(code, reason);
+    else this.#retry(code, reason, retryAfter);
   }
 
-  /** @param {number} code @param {string} reason */
-  #retry(code, reason) {
+  /** @param {number} code @param {string} reason @param {number} [retryAfter] */
+  #retry(code, reason, retryAfter = 0) {
     this.#teardown('connection_lost');
-    const wait = code === 4001 ? upTo(RESTART_SPREAD) : backoff(this.#failures);
+    const jitter = code === 4001 ? upTo(RESTART_SPREAD) : backoff(this.#failures);
+    const wait = retryAfter * SECOND + jitter;
     this.#failures++;
     this.#after('retry', wait, () => this.#connect());
     this.#set('waiting', { retryAt: Date.now() + wait, code, reason });
@@ -489,6 +566,7 @@ export class Client {
     for (const channel of this.#held.keys()) {
       this.#positions.revert(channel); // so that the next connect tells of the gap again
       this.#unhold(channel);
+      this.#eventId = undefined;
     }
     this.#positions.save();
     this.#listenToPage(false);
@@ -503,10 +581,14 @@ export class Client {
 
   // Hearing
 
-  /** @param {unknown} text */
-  #hear(text) {
+  #live() {
     this.#heard = Date.now();
     this.#probing = false;
+  }
+
+  /** @param {unknown} text */
+  #hear(text) {
+    this.#live();
     let frame;
     try {
       frame = JSON.parse(/** @type {string} */ (text));
@@ -532,6 +614,9 @@ export class Client {
         break;
       case 'resync':
         this.#lose(frame);
+        break;
+      case 'close':
+        if (this.#receiveOnly) this.#lost(frame.code, frame.reason);
         break;
       case 'expiring':
         this.#expiring = true;
@@ -562,6 +647,10 @@ export class Client {
     const attempt = this.#attempt;
     this.#welcome = frame;
     this.#stop('connect');
+    if (!this.#receiveOnly) {
+      this.#wasWelcomed = true;
+      this.#blocked = 0;
+    }
     this.#after('stable', STABLE, () => {
       this.#failures = this.#rejections = 0;
     });
@@ -661,7 +750,10 @@ export class Client {
     this.#joined.delete(channel);
     this.#clear(channel);
     // An answer to unsubscribe may cross a new subscribe; only the hub's own decision ends what the page wants.
-    if (reason !== 'unsubscribed') this.#wanted.delete(channel);
+    if (reason !== 'unsubscribed') {
+      this.#wanted.delete(channel);
+      this.#streamed.delete(channel);
+    }
     this.#emit('left', channel, reason);
   }
 
@@ -686,8 +778,13 @@ export class Client {
   }
 
   /** @param {any} frame */
-  #refused({ id, code, message, retry_after }) {
+  #refused({ id, code, message, retry_after, channel }) {
     const error = new AldabaError(code, message, retry_after);
+    const want = this.#receiveOnly && this.#wanted.get(channel);
+    if (want) {
+      if (!mayComeLater(error, want)) this.#giveUp(channel, want, error);
+      return;
+    }
     const command = this.#commands.get(id);
     if (!command) {
       this.#report(error);
@@ -710,6 +807,8 @@ export class Client {
   async #now(frame) {
     if (!isChannel(frame.channel)) throw notChannel();
     if (this.#state !== 'open') throw new AldabaError('offline', `cannot ${frame.type} while ${this.#state}`);
+    if (this.#receiveOnly)
+      throw new AldabaError('receive_only', `cannot ${frame.type} over server-sent events`);
     return this.#command(frame);
   }
 
@@ -743,6 +842,10 @@ export class Client {
    * also stands between one call and the next. Other frames count too, so `rate_limited` may come nevertheless.
    */
   async #ask() {
+    if (this.#receiveOnly) {
+      this.#askAnew();
+      return;
+    }
     const attempt = this.#attempt;
     if (this.#asking === attempt) return;
     this.#asking = attempt;
@@ -764,8 +867,28 @@ export class Client {
     this.#asking = 0;
   }
 
+  /**
+   * A stream of events is asked for its channels once: others take another stream, a little later, for there may be more
+   * to come. Those that it was asked for and that do not come are given up.
+   */
+  #askAnew() {
+    const missing = [...this.#wanted.keys()].filter((channel) => !this.#joined.has(channel));
+    const tooMany = [...this.#streamed].some((channel) => !this.#wanted.has(channel));
+    if (tooMany || missing.some((channel) => !this.#streamed.has(channel)))
+      this.#after('ask', ASK_GAP, () => this.#connect());
+    else if (missing.length) this.#after('ask', ANSWER_TIMEOUT, () => this.#noAnswer());
+  }
+
+  #noAnswer() {
+    for (const [channel, want] of this.#wanted) {
+      if (this.#joined.has(channel) || want.held) continue;
+      this.#giveUp(channel, want, new AldabaError('timeout', 'the hub did not answer in time'));
+    }
+  }
+
   /** The hub will not join it. @param {string} channel @param {Subscription} want @param {AldabaError | null} error */
   #giveUp(channel, want, error) {
+    this.#streamed.delete(channel);
     this.#forgo(channel);
     want.reject(error ?? new AldabaError('bad_frame', 'the hub joined another channel'));
     if (want.held) this.#emit('left', channel, error?.code);
@@ -774,7 +897,7 @@ export class Client {
   /** Answers `expiring` with a fresh token, and keeps trying until the hub takes it or cuts the session. */
   async #refresh() {
     const attempt = this.#attempt;
-    if (!this.#getToken || this.#refreshing === attempt) return;
+    if (!this.#getToken || this.#receiveOnly || this.#refreshing === attempt) return;
     this.#refreshing = attempt;
     for (let failures = 0; this.#expiring; ) {
       this.#expiring = false;
@@ -811,8 +934,9 @@ export class Client {
 
   #probe() {
     if (this.#probing) return;
+    if (!this.#receiveOnly) this.#send({ type: 'ping' });
+    else if (Date.now() - this.#heard < QUIET) return; // its next heartbeat tells
     this.#probing = true;
-    this.#send({ type: 'ping' });
     this.#after('watch', DEAD, () => {
       if (this.#probing) this.#lost(1006, 'the connection went silent');
       else this.#watch();

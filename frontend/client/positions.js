@@ -78,6 +78,11 @@ export class Positions {
     return Object.fromEntries(this.#newest);
   }
 
+  /** As the id of an event has them. */
+  toString() {
+    return [...this.#newest].map((entry) => entry.join('=')).join();
+  }
+
   /** Writes at once what would be written soon. */
   save() {
     if (this.#timer === undefined) return;
