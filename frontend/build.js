@@ -16,7 +16,7 @@ export async function minified() {
     format: 'esm',
     target: 'es2022',
     write: false,
-    banner: { js: '// aldaba, MIT licence. Its source, with comments: frontend/client/aldaba.js' },
+    banner: { js: '// aldaba, MIT. Source: frontend/client/aldaba.js' },
   });
   return outputFiles[0].text;
 }

@@ -57,6 +57,11 @@ export type Options = {
      */
     sse?: boolean;
     /**
+     * whether the tabs of a browser share one connection: those of the same user, url
+     * and name. Default: false
+     */
+    share?: boolean | string;
+    /**
      * for runtimes that have no global one
      */
     WebSocket?: new (url: string, protocols: string[]) => any;
@@ -98,8 +103,11 @@ export declare function connect(options?: Options): Client;
 /** One connection to a hub, kept up through reconnects. Made by `connect`. */
 export declare class Client {
     #private;
-    /** @param {Options} options */
-    constructor({ url, getToken, store, sse, WebSocket }: Options);
+    /**
+     * @param {Options} options
+     * @param {any} [inner] for the connection that tabs share, and nobody else
+     */
+    constructor({ url, getToken, store, sse, share, WebSocket }: Options, inner?: any);
     /** The present state. */
     get state(): State;
     /** The user the hub took the token for; null before the first welcome. @returns {string | null} */

@@ -2,6 +2,7 @@
 
 import { Holdback } from './holdback.js';
 import { Positions, seen } from './positions.js';
+import { SharedSocket, serve } from './share.js';
 import { EventSocket } from './sse.js';
 
 /**
@@ -34,6 +35,8 @@ import { EventSocket } from './sse.js';
  *   reload misses nothing that the hub still has: a name in sessionStorage, or a store of one's own
  * @property {boolean} [sse] whether server-sent events may stand in for a WebSocket that does not get through: they
  *   only receive. Default: true
+ * @property {boolean | string} [share] whether the tabs of a browser share one connection: those of the same user, url
+ *   and name. Default: false
  * @property {new (url: string, protocols: string[]) => any} [WebSocket] for runtimes that have no global one
  *
  * @typedef {object} Unread
@@ -100,7 +103,10 @@ export class Client {
   #getToken;
   #WebSocket;
   #sse;
+  #share;
   #positions;
+  /** @type {((frame: any) => void) | undefined} hears what the hub says, too */
+  #tap;
   /** @type {Map<string, Unread>} the joined channels with history */
   #unread = new Map();
 
@@ -117,10 +123,9 @@ export class Client {
   #attempt = 0;
   #failures = 0;
   #rejections = 0;
-  /** How many WebSockets did not get through, and when the last of them was tried. */
+  /** How many WebSockets did not get through, and when the last of them was tried. One that did outweighs them all. */
   #blocked = 0;
   #triedAt = 0;
-  #wasWelcomed = false;
   /** @type {string | undefined} the id of the last event, if events are received */
   #eventId;
   /** @type {Set<string>} the channels that the present stream of events was asked for */
@@ -165,8 +170,11 @@ export class Client {
     error: /** @type {Set<Function>} */ (new Set()),
   };
 
-  /** @param {Options} options */
-  constructor({ url = '/ws', getToken, store, sse = true, WebSocket = globalThis.WebSocket }) {
+  /**
+   * @param {Options} options
+   * @param {any} [inner] for the connection that tabs share, and nobody else
+   */
+  constructor({ url = '/ws', getToken, store, sse = true, share, WebSocket = globalThis.WebSocket }, inner) {
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace(/^http/, 'ws');
     if (!/^wss?:$/.test(absolute.protocol)) throw new TypeError('aldaba: the url must be ws: or wss:');
@@ -177,7 +185,13 @@ export class Client {
       throw new TypeError('aldaba: no WebSocket here, pass one: connect({WebSocket})');
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
-    this.#positions = new Positions(store);
+    this.#share = share === true ? 'tabs' : share;
+    this.#positions = inner?.positions ?? new Positions(store);
+    this.#tap = inner?.tap;
+    if (inner) {
+      inner.wake = this.#wake;
+      inner.now = (/** @type {any} */ frame) => this.#now(frame);
+    }
     this.#listenToPage(true);
     this.#connect();
   }
@@ -210,7 +224,6 @@ export class Client {
    * @returns {() => void} takes the handler off
    */
   on(channel, fn) {
-    if (!isChannel(channel)) throw notChannel();
     return addTo(this.#handlers, channel, fn);
   }
 
@@ -253,7 +266,6 @@ export class Client {
    */
   onResync(channel, fn) {
     if (typeof channel === 'function') return this.#listen('resync', channel);
-    if (!isChannel(channel)) throw notChannel();
     return addTo(this.#refetches, channel, fn);
   }
 
@@ -330,7 +342,8 @@ export class Client {
       await this.#command({ type: 'unsubscribe', channel });
     } catch (error) {
       // Without the connection, or the channel, there is nothing to leave.
-      if (!['not_joined', 'connection_lost', 'closed'].includes(codeOf(error))) throw error;
+      if (!['not_joined', 'connection_lost', 'closed'].includes(/** @type {any} */ (error)?.code))
+        throw error;
     }
   }
 
@@ -391,6 +404,10 @@ export class Client {
   /** Connects at once when waiting or closed; a new start for the back-off. No effect otherwise. */
   reconnect() {
     if (this.#state !== 'waiting' && this.#state !== 'closed') return;
+    if (this.#socket) {
+      this.#send({ type: 'wake' }); // the waiting is that of the shared connection
+      return;
+    }
     this.#failures = this.#rejections = 0;
     this.#spent = undefined;
     this.#listenToPage(true);
@@ -409,6 +426,10 @@ export class Client {
     const attempt = this.#attempt;
     this.#set('connecting', {});
     if (attempt !== this.#attempt) return;
+    if (this.#shares()) {
+      this.#open();
+      return;
+    }
     try {
       this.#token = await this.#fetchToken();
     } catch (error) {
@@ -431,7 +452,7 @@ export class Client {
     this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
     let socket;
     try {
-      socket = this.#socket = this.#takesEvents() ? this.#eventSocket() : this.#webSocket();
+      socket = this.#socket = this.#newSocket();
     } catch (error) {
       this.#report(error); // such as ws: from an https: page
       this.#lost(1006, 'the WebSocket could not be made');
@@ -444,6 +465,62 @@ export class Client {
     socket.onclose = (/** @type {{code: number, reason: string, retryAfter?: number}} */ event) =>
       this.#lost(event.code, event.reason, event.retryAfter);
     socket.onerror = () => {}; // a close always follows, and knows more
+  }
+
+  /** @returns {any} */
+  #newSocket() {
+    if (this.#shares()) return this.#sharedSocket();
+    return this.#takesEvents() ? this.#eventSocket() : this.#webSocket();
+  }
+
+  #shares() {
+    return this.#share && SharedSocket.way(import.meta.url);
+  }
+
+  #sharedSocket() {
+    const make = (/** @type {Options} */ options, /** @type {any} */ inner) =>
+      new Client({ ...options, WebSocket: this.#WebSocket }, inner);
+    const socket = new SharedSocket(`${this.#share} ${this.#url}`, import.meta.url, make);
+    socket.onopen = () => this.#hello();
+    return socket;
+  }
+
+  /** Tells whoever holds the shared connection, now or from now on, what this tab knows. */
+  #hello() {
+    this.#drop('connection_lost');
+    const attempt = this.#attempt;
+    this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
+    if (this.#state !== 'connecting') this.#set('connecting', {});
+    if (attempt !== this.#attempt) return;
+    this.#send({
+      type: 'resume',
+      tab: this.#socket.id,
+      positions: this.#positions,
+      url: this.#url,
+      sse: this.#sse,
+      token: this.#getToken !== undefined,
+    });
+  }
+
+  /** The shared connection is not open. @param {{state: State, info: any}} frame */
+  #follow({ state, info }) {
+    if (state === 'closed') {
+      this.#end(info.code, info.reason);
+      return;
+    }
+    this.#drop('connection_lost');
+    this.#watch();
+    this.#set(state, info);
+  }
+
+  /** The shared connection takes the token of this tab. */
+  async #giveToken() {
+    const socket = this.#socket;
+    const answer = await this.#fetchToken().then(
+      (token) => ({ token }),
+      (error) => ({ error: String(error?.message), fatal: isFatal(error) }),
+    );
+    socket.send(JSON.stringify({ type: 'token', ...answer }));
   }
 
   /** @returns {any} */
@@ -480,14 +557,14 @@ export class Client {
   #noWelcome() {
     if (this.#receiveOnly) {
       this.#blocked = BLOCKED - 1; // events neither: it may just be the hub, so the next is a WebSocket
-    } else if (!this.#wasWelcomed && globalThis.navigator?.onLine !== false) {
+    } else if (globalThis.navigator?.onLine !== false) {
       this.#blocked++;
       this.#triedAt = Date.now();
     }
   }
 
   get #receiveOnly() {
-    return this.#socket?.receiveOnly === true;
+    return this.#socket?.receiveOnly;
   }
 
   /** @returns {Promise<string | undefined>} undefined when a cookie carries it */
@@ -509,14 +586,19 @@ export class Client {
 
   /** Ends what belongs to the present attempt. @param {string} code with which commands reject */
   #teardown(code) {
-    this.#attempt++;
-    for (const name of this.#timers.keys()) this.#stop(name);
     const socket = this.#socket;
     this.#socket = null;
     if (socket) {
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close(1000);
     }
+    this.#drop(code);
+  }
+
+  /** @param {string} code */
+  #drop(code) {
+    this.#attempt++;
+    for (const name of this.#timers.keys()) this.#stop(name);
     this.#probing = this.#expiring = false;
     for (const channel of this.#joined) this.#missed.add(channel);
     this.#joined.clear();
@@ -591,12 +673,20 @@ export class Client {
     this.#live();
     let frame;
     try {
-      frame = JSON.parse(/** @type {string} */ (text));
+      frame = this.#socket.shared ? text : JSON.parse(/** @type {string} */ (text));
     } catch {
       this.#report(new AldabaError('bad_frame', 'the hub sent what is not JSON'));
       return;
     }
-    switch (frame?.type) {
+    if (!frame) return;
+    this.#take(frame);
+    this.#settle(frame);
+    this.#tap?.(frame);
+  }
+
+  /** @param {any} frame */
+  #take(frame) {
+    switch (frame.type) {
       case 'welcome':
         this.#welcomed(frame);
         break;
@@ -605,15 +695,19 @@ export class Client {
         break;
       case 'joined':
         if (!this.#joined.has(frame.channel)) this.#enter(frame);
-        this.#settle(frame);
         break;
       case 'left':
         this.#leave(frame.channel, frame.reason);
-        this.#settle(frame);
         this.#ask();
         break;
       case 'resync':
         this.#lose(frame);
+        break;
+      case 'state':
+        if (this.#socket.shared) this.#follow(frame);
+        break;
+      case 'token':
+        if (this.#socket.shared) this.#giveToken();
         break;
       case 'close':
         if (this.#receiveOnly) this.#lost(frame.code, frame.reason);
@@ -623,22 +717,13 @@ export class Client {
         this.#refresh();
         break;
       case 'read':
-        this.#read(frame);
-        break;
       case 'acked':
         this.#read(frame);
-        this.#settle(frame);
-        break;
-      case 'history':
-      case 'published':
-      case 'refreshed':
-      case 'pong':
-        this.#settle(frame);
         break;
       case 'error':
         this.#refused(frame);
         break;
-      default: // a hub newer than this client
+      default: // an answer and no more, or of a hub newer than this client
     }
   }
 
@@ -647,10 +732,7 @@ export class Client {
     const attempt = this.#attempt;
     this.#welcome = frame;
     this.#stop('connect');
-    if (!this.#receiveOnly) {
-      this.#wasWelcomed = true;
-      this.#blocked = 0;
-    }
+    if (!this.#receiveOnly) this.#blocked = -Infinity;
     this.#after('stable', STABLE, () => {
       this.#failures = this.#rejections = 0;
     });
@@ -794,7 +876,7 @@ export class Client {
     command.reject(error);
   }
 
-  /** @param {any} frame */
+  /** @param {any} frame that may be the answer to a command */
   #settle(frame) {
     const command = this.#commands.get(frame.id);
     this.#forget(frame.id);
@@ -855,7 +937,10 @@ export class Client {
       const [channel, want] = next;
       const gap = this.#pause('gap', ASK_GAP);
       const position = this.#positions.get(channel);
-      const error = await this.#command({ type: 'subscribe', channel, position }).then(() => null, asError);
+      const error = await this.#command({ type: 'subscribe', channel, position }).then(
+        () => null,
+        (/** @type {AldabaError} */ reason) => reason,
+      );
       if (attempt !== this.#attempt) return;
       if (this.#wanted.get(channel) === want && !this.#joined.has(channel)) {
         if (error && mayComeLater(error, want))
@@ -946,11 +1031,15 @@ export class Client {
   /** The page is seen again, or the network is back: look at once. */
   #wake = () => {
     if (globalThis.document?.visibilityState === 'hidden') return;
+    if (this.#socket?.shared) this.#send({ type: 'wake' });
     if (this.#state === 'open') this.#probe();
-    else if (this.#state === 'waiting') this.#connect();
+    else if (this.#state === 'waiting' && !this.#socket) this.#connect();
   };
 
-  #leavePage = () => this.#positions.save();
+  #leavePage = (/** @type {any} */ event) => {
+    this.#positions.save();
+    if (this.#socket?.shared && !event.persisted) this.#socket.close();
+  };
 
   /** @param {boolean} yes */
   #listenToPage(yes) {
@@ -1060,6 +1149,7 @@ function isChannel(channel) {
  * @returns {() => void} takes it out again
  */
 function addTo(sets, channel, fn) {
+  if (!isChannel(channel)) throw notChannel();
   const set = sets.get(channel) ?? new Set();
   sets.set(channel, set);
   set.add(fn);
@@ -1104,17 +1194,9 @@ function mayComeLater({ code, retryAfter }, want) {
   return code === 'rate_limited' || (want.held && (code === 'timeout' || retryAfter !== undefined));
 }
 
-/** @param {any} error @returns {AldabaError} */
-function asError(error) {
-  return error;
-}
-
-/** @param {any} error @returns {string} */
-function codeOf(error) {
-  return error?.code;
-}
-
 /** @param {any} error @returns {boolean} */
 function isFatal(error) {
   return error?.fatal === true;
 }
+
+serve((options, inner) => new Client(options, inner));

@@ -1,15 +1,9 @@
 // The way around a WebSocket that something in between does not let through: server-sent events.
 
-const REFUSED = 4403;
-/** Refusals that a client cannot mend by coming back, by their HTTP status: the close code of the same meaning. */
-const FINAL = new Map([
-  [204, REFUSED], // what ends an EventSource
-  [400, 4400],
-  [401, 4401],
-  [403, REFUSED],
-]);
-const LATER = 4000;
 const BROKEN = 1006;
+const LATER = 4000;
+/** Statuses of refusals that a client cannot mend by coming back. Close codes of the same meaning are 4000 more. */
+const FINAL = [400, 401, 403];
 
 /**
  * A stream of the hub's frames that looks like a WebSocket but cannot send. EventSource would do, but for the token: it
@@ -58,10 +52,11 @@ export class EventSocket {
 
   /** What is no answer of a hub, such as the page of a proxy, decides nothing. @param {Response} response */
   async #refused(response) {
-    if (response.status === 204) return this.#end(REFUSED, 'the hub has ended it');
+    const { status } = response;
+    if (status === 204) return this.#end(4403, ''); // what ends an EventSource
     const { type, message, retry_after } = await response.json();
-    if (type !== 'error') throw new Error('not of a hub');
-    return this.#end(FINAL.get(response.status) ?? LATER, message, retry_after);
+    const code = FINAL.includes(status) ? LATER + status : LATER;
+    return this.#end(type === 'error' ? code : BROKEN, message, retry_after);
   }
 
   /** @param {Response} response */
@@ -72,7 +67,7 @@ export class EventSocket {
     let lines = [];
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return this.#end(BROKEN, 'the stream ended');
+      if (done) return this.#end(BROKEN, '');
       this.onbeat();
       const parts = (rest + value).split(/\r?\n/);
       rest = /** @type {string} */ (parts.pop());
