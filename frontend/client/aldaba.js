@@ -174,7 +174,10 @@ export class Client {
    * @param {Options} options
    * @param {any} [inner] for the connection that tabs share, and nobody else
    */
-  constructor({ url = '/ws', getToken, store, sse = true, share, WebSocket = globalThis.WebSocket }, inner) {
+  constructor(
+    { url = '/ws', getToken, store, sse = true, share, WebSocket = globalThis.WebSocket },
+    inner = {},
+  ) {
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace(/^http/, 'ws');
     if (!/^wss?:$/.test(absolute.protocol)) throw new TypeError('aldaba: the url must be ws: or wss:');
@@ -186,12 +189,10 @@ export class Client {
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
     this.#share = share === true ? 'tabs' : share;
-    this.#positions = inner?.positions ?? new Positions(store);
-    this.#tap = inner?.tap;
-    if (inner) {
-      inner.wake = this.#wake;
-      inner.now = (/** @type {any} */ frame) => this.#now(frame);
-    }
+    this.#positions = inner.positions ?? new Positions(store);
+    this.#tap = inner.tap;
+    inner.wake = this.#wake;
+    inner.now = (/** @type {any} */ frame) => this.#now(frame);
     this.#listenToPage(true);
     this.#connect();
   }

@@ -111,13 +111,20 @@ class EventStream extends Frames {
 }
 
 /** @returns a hub on a port of its own, ended with the test; `refuse` holds status codes for the next upgrades,
- *   `refuseEvents` answers, [status, body], for the next streams of events */
+ *   `refuseEvents` answers, [status, body], for the next streams of events, `pages` what GET finds: [type, content] */
 export async function startHub(t) {
   const connections = new Queue();
   const streams = new Queue();
   const refuse = [];
   const refuseEvents = [];
+  const pages = new Map();
   const server = createServer((request, response) => {
+    const page = pages.get(request.url);
+    if (page) {
+      response.writeHead(200, { 'Content-Type': page[0] });
+      response.end(page[1]);
+      return;
+    }
     const refusal = request.url.startsWith('/sse') ? refuseEvents.shift() : [404, {}];
     if (!refusal) {
       streams.push(new EventStream(request, response));
@@ -146,6 +153,7 @@ export async function startHub(t) {
     url: `ws://127.0.0.1:${server.address().port}/ws`,
     refuse,
     refuseEvents,
+    pages,
     connection: () => connections.next(),
     stream: () => streams.next(),
     /** How many connections and streams nobody has taken yet. */
