@@ -8,11 +8,11 @@ import (
 	"io/fs"
 )
 
-//go:embed client/aldaba.js demo/*.html demo/*.css demo/*.js demo/*.svg
+//go:embed client/aldaba.min.js demo/*.html demo/*.css demo/*.js demo/*.svg
 var files embed.FS
 
-// Client returns a file system with one file, aldaba.js: the ES module that the
-// hub serves at /aldaba.js, the very file of the npm package.
+// Client returns a file system with one file, aldaba.min.js: the ES module that
+// the hub serves at /aldaba.js, built from the sources beside it.
 func Client() fs.FS { return sub("client") }
 
 // Demo returns the files of the demo page: index.html, served at /, and the assets

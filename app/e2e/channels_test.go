@@ -270,7 +270,7 @@ func servePage(t *testing.T) string {
 		_, _ = io.WriteString(w, "<!doctype html><link rel=icon href=data:><title>a page</title>")
 	})
 	mux.HandleFunc("GET /aldaba.js", func(w http.ResponseWriter, r *http.Request) {
-		http.ServeFile(w, r, "../../frontend/client/aldaba.js")
+		http.ServeFile(w, r, "../../frontend/client/aldaba.min.js")
 	})
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)

@@ -23,7 +23,7 @@ func pageHeaders(c *gin.Context) {
 // clientModule serves the JavaScript client. Pages of other origins import it,
 // too, which for modules takes CORS; there is nothing secret in it.
 func clientModule(files fs.FS) gin.HandlerFunc {
-	const name = "aldaba.js"
+	const name = "aldaba.min.js"
 	return func(c *gin.Context) {
 		c.Header("Access-Control-Allow-Origin", "*")
 		c.Header("Cross-Origin-Resource-Policy", "cross-origin")

@@ -1,11 +1,16 @@
 // aldaba: the client of the Aldaba hub, for browsers and Node. It speaks aldaba.v1 and depends on nothing.
 
+import { Holdback } from './holdback.js';
+import { Positions, seen } from './positions.js';
+import { SharedSocket, serve } from './share.js';
+import { EventSocket } from './sse.js';
+
 /**
  * @typedef {'connecting' | 'open' | 'waiting' | 'closed'} State
  *   `connecting`: a connection is being made; `open`: welcomed by the hub; `waiting`: the next attempt comes at
  *   `retryAt`; `closed`: nothing more happens by itself.
  *
- * @typedef {'state' | 'message' | 'joined' | 'left' | 'resync' | 'error'} EventName
+ * @typedef {'state' | 'message' | 'joined' | 'left' | 'resync' | 'read' | 'error'} EventName
  *
  * @typedef {object} StateInfo
  * @property {number} [retryAt] when waiting: the time of the next attempt, in milliseconds like Date.now()
@@ -15,13 +20,28 @@
  * @typedef {object} Message
  * @property {string} channel
  * @property {any} data the published JSON document, parsed
+ * @property {string} [position] of channels with history; opaque
+ *
+ * @typedef {object} Page of the history
+ * @property {Message[]} messages the oldest first
+ * @property {boolean} more whether there is more in that direction
  *
  * @typedef {object} Options
  * @property {string | URL} [url] of the hub's WebSocket; may be relative to the page. Default: `/ws`
  * @property {() => string | Promise<string>} [getToken] gives a JWT. Asked before every connect and whenever the
  *   token is about to expire, so it must not hand out an old one. When it throws, the client tries again later, unless
  *   the error has `fatal: true`. Without getToken the hub is expected to read a cookie.
+ * @property {string | Pick<Storage, 'getItem' | 'setItem'>} [store] keeps how far each channel was heard, so that a
+ *   reload misses nothing that the hub still has: a name in sessionStorage, or a store of one's own
+ * @property {boolean} [sse] whether server-sent events may stand in for a WebSocket that does not get through: they
+ *   only receive. Default: true
+ * @property {boolean | string} [share] whether the tabs of a browser share one connection: those of the same user, url
+ *   and name. Default: false
  * @property {new (url: string, protocols: string[]) => any} [WebSocket] for runtimes that have no global one
+ *
+ * @typedef {object} Unread
+ * @property {number} count
+ * @property {string} [read] up to where the user has read, as far as it is known here
  *
  * @typedef {object} Subscription what the page asked for and is asked of the hub again after each reconnect
  * @property {Promise<void>} promise
@@ -38,6 +58,8 @@ const TOKEN_TIMEOUT = 15 * SECOND;
 const QUIET = 25 * SECOND; // nothing heard for so long: ping
 const DEAD = 10 * SECOND; // and nothing after the ping: gone
 const STABLE = 5 * SECOND; // a session that lives so long ends the back-off
+const BLOCKED = 2; // WebSockets that failed before any was welcomed: something in between does not let them through
+const EVENTS_TIME = 300 * SECOND; // after which a reconnect tries a WebSocket again
 const BACKOFF_FIRST = 1 * SECOND;
 const BACKOFF_MAX = 30 * SECOND;
 const RESTART_SPREAD = 5 * SECOND;
@@ -54,7 +76,7 @@ const BUGS = [1002, 1003, 1007, 1009];
 export class AldabaError extends Error {
   /**
    * @param {string} code of the hub's `error` frame, or the client's own: `offline`, `connection_lost`, `timeout`,
-   *   `closed`, `unsubscribed`, `bad_token`, `bad_frame`
+   *   `closed`, `unsubscribed`, `bad_token`, `bad_frame`, `receive_only`
    * @param {string} message
    * @param {number} [retryAfter] seconds after which the same command may succeed
    */
@@ -67,7 +89,7 @@ export class AldabaError extends Error {
 }
 
 /**
- * Connects to a hub, and stays connected. Throws a TypeError when the URL is unusable or there is no WebSocket.
+ * Connects to a hub, and stays connected. Throws a TypeError when the URL is unusable or there is no way to connect.
  * @param {Options} [options]
  * @returns {Client}
  */
@@ -80,6 +102,13 @@ export class Client {
   #url;
   #getToken;
   #WebSocket;
+  #sse;
+  #share;
+  #positions;
+  /** @type {((frame: any) => void) | undefined} hears what the hub says, too */
+  #tap;
+  /** @type {Map<string, Unread>} the joined channels with history */
+  #unread = new Map();
 
   /** @type {State} */
   #state = 'closed';
@@ -94,6 +123,13 @@ export class Client {
   #attempt = 0;
   #failures = 0;
   #rejections = 0;
+  /** How many WebSockets did not get through, and when the last of them was tried. One that did outweighs them all. */
+  #blocked = 0;
+  #triedAt = 0;
+  /** @type {string | undefined} the id of the last event, if events are received */
+  #eventId;
+  /** @type {Set<string>} the channels that the present stream of events was asked for */
+  #streamed = new Set();
   /** @type {string | undefined} the token of the present attempt */
   #token;
   /** @type {string | undefined} the token that the hub closed with 4401 */
@@ -120,25 +156,43 @@ export class Client {
 
   /** @type {Map<string, Set<Function>>} by channel */
   #handlers = new Map();
+  /** @type {Map<string, Set<Function>>} what fetches the state of a channel */
+  #refetches = new Map();
+  /** @type {Map<string, Holdback>} the channels whose state is being fetched */
+  #held = new Map();
   #listeners = {
     state: /** @type {Set<Function>} */ (new Set()),
     message: /** @type {Set<Function>} */ (new Set()),
     joined: /** @type {Set<Function>} */ (new Set()),
     left: /** @type {Set<Function>} */ (new Set()),
     resync: /** @type {Set<Function>} */ (new Set()),
+    read: /** @type {Set<Function>} */ (new Set()),
     error: /** @type {Set<Function>} */ (new Set()),
   };
 
-  /** @param {Options} options */
-  constructor({ url = '/ws', getToken, WebSocket = globalThis.WebSocket }) {
-    if (!WebSocket) throw new TypeError('aldaba: no WebSocket here, pass one: connect({WebSocket})');
+  /**
+   * @param {Options} options
+   * @param {any} [inner] for the connection that tabs share, and nobody else
+   */
+  constructor(
+    { url = '/ws', getToken, store, sse = true, share, WebSocket = globalThis.WebSocket },
+    inner = {},
+  ) {
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace(/^http/, 'ws');
     if (!/^wss?:$/.test(absolute.protocol)) throw new TypeError('aldaba: the url must be ws: or wss:');
     absolute.hash = ''; // the WebSocket constructor refuses fragments
     this.#url = absolute.href;
+    this.#sse = sse && /\/ws$/.test(absolute.pathname);
+    if (!WebSocket && !this.#sse)
+      throw new TypeError('aldaba: no WebSocket here, pass one: connect({WebSocket})');
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
+    this.#share = share === true ? 'tabs' : share;
+    this.#positions = inner.positions ?? new Positions(store);
+    this.#tap = inner.tap;
+    inner.wake = this.#wake;
+    inner.now = (/** @type {any} */ frame) => this.#now(frame);
     this.#listenToPage(true);
     this.#connect();
   }
@@ -171,14 +225,7 @@ export class Client {
    * @returns {() => void} takes the handler off
    */
   on(channel, fn) {
-    if (!isChannel(channel)) throw notChannel();
-    const set = this.#handlers.get(channel) ?? new Set();
-    this.#handlers.set(channel, set);
-    set.add(fn);
-    return () => {
-      set.delete(fn);
-      if (!set.size && this.#handlers.get(channel) === set) this.#handlers.delete(channel);
-    };
+    return addTo(this.#handlers, channel, fn);
   }
 
   /**
@@ -201,12 +248,26 @@ export class Client {
   }
 
   /**
-   * Calls fn when messages of a joined channel may have been missed: the hub said so, or the client was away.
-   * A page that shows state fetches it anew.
-   * @param {(channel: string) => void} fn
+   * Calls fn when messages of a joined channel have been missed or may have been: the hub said so, or the client was
+   * away and cannot be told what it missed. A page that shows state fetches it anew.
+   *
+   * With a channel, fn fetches the state of that channel. While it runs, messages of the channel are held back; they are
+   * delivered afterwards, in order, and may be part of what was fetched. When it fails it is called again, later.
+   * @overload
+   * @param {(channel: string) => void} channel
+   * @returns {() => void}
+   *
+   * @overload
+   * @param {string} channel
+   * @param {(channel: string) => unknown} fn
+   * @returns {() => void}
+   *
+   * @param {any} channel
+   * @param {any} [fn]
    */
-  onResync(fn) {
-    return this.#listen('resync', fn);
+  onResync(channel, fn) {
+    if (typeof channel === 'function') return this.#listen('resync', channel);
+    return addTo(this.#refetches, channel, fn);
   }
 
   /**
@@ -224,6 +285,14 @@ export class Client {
    */
   onLeft(fn) {
     return this.#listen('left', fn);
+  }
+
+  /**
+   * Calls fn when the number of a channel's unread messages changes: one arrives, or the user reads here or elsewhere.
+   * @param {(channel: string, unread: number) => void} fn
+   */
+  onRead(fn) {
+    return this.#listen('read', fn);
   }
 
   /**
@@ -263,35 +332,83 @@ export class Client {
   async unsubscribe(channel) {
     if (!isChannel(channel)) throw notChannel();
     const want = this.#wanted.get(channel);
-    this.#wanted.delete(channel);
-    this.#missed.delete(channel);
+    this.#forgo(channel);
     want?.reject(new AldabaError('unsubscribed', 'unsubscribed before it was joined'));
     if (this.#state !== 'open' || !(want || this.#joined.has(channel))) return;
+    if (this.#receiveOnly) {
+      this.#unstream(channel);
+      return;
+    }
     try {
       await this.#command({ type: 'unsubscribe', channel });
     } catch (error) {
       // Without the connection, or the channel, there is nothing to leave.
-      if (!['not_joined', 'connection_lost', 'closed'].includes(codeOf(error))) throw error;
+      if (!['not_joined', 'connection_lost', 'closed'].includes(/** @type {any} */ (error)?.code))
+        throw error;
     }
   }
 
   /**
    * Publishes a JSON document. Resolves when the broker has it. Rejects at once with the code `offline` when the client
-   * is not open, with `rate_limited` and `retryAfter` when there were too many frames in a second, and with
+   * is not open, with `receive_only` over server-sent events, with `rate_limited` and `retryAfter` when there were too many frames in a second, and with
    * `connection_lost` or `timeout` when nobody knows whether it was published.
    * @param {string} channel
    * @param {any} data
    * @returns {Promise<void>}
    */
   async publish(channel, data) {
-    if (!isChannel(channel)) throw notChannel();
-    if (this.#state !== 'open') throw new AldabaError('offline', `cannot publish while ${this.#state}`);
-    await this.#command({ type: 'publish', channel, data });
+    await this.#now({ type: 'publish', channel, data });
+  }
+
+  /**
+   * How many messages of a joined channel the user has not read; undefined for one without history.
+   * @param {string} channel
+   * @returns {number | undefined}
+   */
+  unread(channel) {
+    return this.#unread.get(channel)?.count;
+  }
+
+  /**
+   * Marks a channel as read, for all devices of the user, and resolves with what is unread then. Rejects as `publish`
+   * does, and with `no_history`.
+   * @param {string} channel
+   * @param {string} [position] up to where; by default up to the newest message that was heard
+   * @returns {Promise<number>}
+   */
+  async ack(channel, position = this.#positions.get(channel)) {
+    if (isChannel(channel) && !position) throw new AldabaError('no_history', 'no position was heard of it');
+    await this.#now({ type: 'ack', channel, position });
+    return this.unread(channel) ?? 0;
+  }
+
+  /**
+   * Asks for messages that the hub has kept, without an effect on what is heard. Without `before` or `after`: the newest.
+   * Rejects as `publish` does, with `no_history` where none are kept, and with `gone` when a position is too old.
+   * @param {string} channel
+   * @param {{before?: string, after?: string, limit?: number}} [range] positions of messages; at most so many
+   * @returns {Promise<Page>}
+   */
+  async history(channel, { before, after, limit } = {}) {
+    const { messages, more } = await this.#now({ type: 'history', channel, before, after, limit });
+    return { messages: messages.map((/** @type {object} */ message) => ({ channel, ...message })), more };
+  }
+
+  /** Leaves a channel by another stream that is not asked for it. @param {string} channel */
+  #unstream(channel) {
+    if (this.#joined.has(channel) && !this.#streamed.has(channel))
+      throw new AldabaError('receive_only', 'cannot leave it over server-sent events');
+    if (this.#joined.has(channel)) this.#leave(channel, 'unsubscribed');
+    this.#ask();
   }
 
   /** Connects at once when waiting or closed; a new start for the back-off. No effect otherwise. */
   reconnect() {
     if (this.#state !== 'waiting' && this.#state !== 'closed') return;
+    if (this.#socket) {
+      this.#send({ type: 'wake' }); // the waiting is that of the shared connection
+      return;
+    }
     this.#failures = this.#rejections = 0;
     this.#spent = undefined;
     this.#listenToPage(true);
@@ -310,6 +427,10 @@ export class Client {
     const attempt = this.#attempt;
     this.#set('connecting', {});
     if (attempt !== this.#attempt) return;
+    if (this.#shares()) {
+      this.#open();
+      return;
+    }
     try {
       this.#token = await this.#fetchToken();
     } catch (error) {
@@ -329,20 +450,122 @@ export class Client {
   }
 
   #open() {
-    const offered = this.#token ? [PROTOCOL, `bearer.${this.#token}`] : [PROTOCOL];
     this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
     let socket;
     try {
-      socket = this.#socket = new this.#WebSocket(this.#url, offered);
+      socket = this.#socket = this.#newSocket();
     } catch (error) {
       this.#report(error); // such as ws: from an https: page
       this.#lost(1006, 'the WebSocket could not be made');
       return;
     }
-    socket.onmessage = (/** @type {{data: unknown}} */ event) => this.#hear(event.data);
-    socket.onclose = (/** @type {{code: number, reason: string}} */ event) =>
-      this.#lost(event.code, event.reason);
+    socket.onmessage = (/** @type {{data: unknown, lastEventId?: string}} */ event) => {
+      this.#eventId = event.lastEventId || this.#eventId;
+      this.#hear(event.data);
+    };
+    socket.onclose = (/** @type {{code: number, reason: string, retryAfter?: number}} */ event) =>
+      this.#lost(event.code, event.reason, event.retryAfter);
     socket.onerror = () => {}; // a close always follows, and knows more
+  }
+
+  /** @returns {any} */
+  #newSocket() {
+    if (this.#shares()) return this.#sharedSocket();
+    return this.#takesEvents() ? this.#eventSocket() : this.#webSocket();
+  }
+
+  #shares() {
+    return this.#share && SharedSocket.way(import.meta.url);
+  }
+
+  #sharedSocket() {
+    const make = (/** @type {Options} */ options, /** @type {any} */ inner) =>
+      new Client({ ...options, WebSocket: this.#WebSocket }, inner);
+    const socket = new SharedSocket(`${this.#share} ${this.#url}`, import.meta.url, make);
+    socket.onopen = () => this.#hello();
+    return socket;
+  }
+
+  /** Tells whoever holds the shared connection, now or from now on, what this tab knows. */
+  #hello() {
+    this.#drop('connection_lost');
+    const attempt = this.#attempt;
+    this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
+    if (this.#state !== 'connecting') this.#set('connecting', {});
+    if (attempt !== this.#attempt) return;
+    this.#send({
+      type: 'resume',
+      tab: this.#socket.id,
+      positions: this.#positions,
+      url: this.#url,
+      sse: this.#sse,
+      token: this.#getToken !== undefined,
+    });
+  }
+
+  /** The shared connection is not open. @param {{state: State, info: any}} frame */
+  #follow({ state, info }) {
+    if (state === 'closed') {
+      this.#end(info.code, info.reason);
+      return;
+    }
+    this.#drop('connection_lost');
+    this.#watch();
+    this.#set(state, info);
+  }
+
+  /** The shared connection takes the token of this tab. */
+  async #giveToken() {
+    const socket = this.#socket;
+    const answer = await this.#fetchToken().then(
+      (token) => ({ token }),
+      (error) => ({ error: String(error?.message), fatal: isFatal(error) }),
+    );
+    socket.send(JSON.stringify({ type: 'token', ...answer }));
+  }
+
+  /** @returns {any} */
+  #webSocket() {
+    this.#eventId = undefined;
+    const url = new URL(this.#url);
+    const resume = this.#positions.size > 0;
+    if (resume) url.search += url.search ? '&resume' : '?resume';
+    const socket = new this.#WebSocket(
+      url.href,
+      this.#token ? [PROTOCOL, `bearer.${this.#token}`] : [PROTOCOL],
+    );
+    if (resume) socket.onopen = () => this.#send({ type: 'resume', positions: this.#positions });
+    return socket;
+  }
+
+  /** @returns {any} */
+  #eventSocket() {
+    const url = new URL(this.#url.replace(/^ws/, 'http'));
+    url.pathname = url.pathname.replace(/ws$/, 'sse');
+    this.#streamed = new Set(this.#wanted.keys());
+    for (const channel of this.#streamed) url.searchParams.append('channel', channel);
+    const socket = new EventSocket(url.href, this.#token, this.#eventId ?? this.#positions.toString());
+    socket.onbeat = () => this.#live();
+    return socket;
+  }
+
+  #takesEvents() {
+    if (!this.#sse || !this.#WebSocket) return this.#sse;
+    return this.#blocked >= BLOCKED && Date.now() - this.#triedAt < EVENTS_TIME;
+  }
+
+  /** Keeps count of what does not get through. */
+  #noWelcome() {
+    if (this.#receiveOnly) {
+      this.#blocked = BLOCKED - 1; // events neither: it may just be the hub, so the next is a WebSocket
+    } else if (globalThis.navigator?.onLine !== false) {
+      this.#blocked++;
+      this.#triedAt = Date.now();
+    }
+  }
+
+  get #receiveOnly() {
+    return this.#socket?.receiveOnly;
   }
 
   /** @returns {Promise<string | undefined>} undefined when a cookie carries it */
@@ -364,14 +587,19 @@ export class Client {
 
   /** Ends what belongs to the present attempt. @param {string} code with which commands reject */
   #teardown(code) {
-    this.#attempt++;
-    for (const name of this.#timers.keys()) this.#stop(name);
     const socket = this.#socket;
     this.#socket = null;
     if (socket) {
-      socket.onmessage = socket.onclose = null;
+      socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close(1000);
     }
+    this.#drop(code);
+  }
+
+  /** @param {string} code */
+  #drop(code) {
+    this.#attempt++;
+    for (const name of this.#timers.keys()) this.#stop(name);
     this.#probing = this.#expiring = false;
     for (const channel of this.#joined) this.#missed.add(channel);
     this.#joined.clear();
@@ -381,8 +609,14 @@ export class Client {
       reject(new AldabaError(code, 'the connection ended before the answer'));
   }
 
-  /** The connection has ended, before or after welcome. @param {number} code @param {string} reason */
-  #lost(code, reason) {
+  /**
+   * The connection has ended, before or after welcome.
+   * @param {number} code
+   * @param {string} reason
+   * @param {number} [retryAfter] seconds
+   */
+  #lost(code, reason, retryAfter) {
+    if (this.#state === 'connecting' && code === 1006) this.#noWelcome();
     if (this.#state === 'connecting' && hasExpired(this.#token)) {
       // A refused upgrade does not say why; told only now, for the hub may have the better clock.
       const attempt = this.#attempt;
@@ -396,13 +630,14 @@ export class Client {
     const refused = code >= 4400 && code <= 4499;
     const comesBack = code === EXPIRED && this.#rejections < 2;
     if (BUGS.includes(code) || (refused && !comesBack)) this.#end(code, reason);
-    else this.#retry(code, reason);
+    else this.#retry(code, reason, retryAfter);
   }
 
-  /** @param {number} code @param {string} reason */
-  #retry(code, reason) {
+  /** @param {number} code @param {string} reason @param {number} [retryAfter] */
+  #retry(code, reason, retryAfter = 0) {
     this.#teardown('connection_lost');
-    const wait = code === 4001 ? upTo(RESTART_SPREAD) : backoff(this.#failures);
+    const jitter = code === 4001 ? upTo(RESTART_SPREAD) : backoff(this.#failures);
+    const wait = retryAfter * SECOND + jitter;
     this.#failures++;
     this.#after('retry', wait, () => this.#connect());
     this.#set('waiting', { retryAt: Date.now() + wait, code, reason });
@@ -411,6 +646,12 @@ export class Client {
   /** @param {number} code @param {string} reason */
   #end(code, reason) {
     this.#teardown('closed');
+    for (const channel of this.#held.keys()) {
+      this.#positions.revert(channel); // so that the next connect tells of the gap again
+      this.#unhold(channel);
+      this.#eventId = undefined;
+    }
+    this.#positions.save();
     this.#listenToPage(false);
     this.#state = 'closed'; // before promises reject: who hears of it sees it
     for (const [channel, want] of this.#wanted) {
@@ -423,50 +664,67 @@ export class Client {
 
   // Hearing
 
-  /** @param {unknown} text */
-  #hear(text) {
+  #live() {
     this.#heard = Date.now();
     this.#probing = false;
+  }
+
+  /** @param {unknown} text */
+  #hear(text) {
+    this.#live();
     let frame;
     try {
-      frame = JSON.parse(/** @type {string} */ (text));
+      frame = this.#socket.shared ? text : JSON.parse(/** @type {string} */ (text));
     } catch {
       this.#report(new AldabaError('bad_frame', 'the hub sent what is not JSON'));
       return;
     }
-    switch (frame?.type) {
+    if (!frame) return;
+    this.#take(frame);
+    this.#settle(frame);
+    this.#tap?.(frame);
+  }
+
+  /** @param {any} frame */
+  #take(frame) {
+    switch (frame.type) {
       case 'welcome':
         this.#welcomed(frame);
         break;
       case 'message':
-        this.#emit('message', frame);
-        this.#dispatch(this.#handlers.get(frame.channel), [frame.data, frame]);
+        this.#receive(frame);
         break;
       case 'joined':
-        this.#enter(frame.channel);
-        this.#settle(frame);
+        if (!this.#joined.has(frame.channel)) this.#enter(frame);
         break;
       case 'left':
         this.#leave(frame.channel, frame.reason);
-        this.#settle(frame);
         this.#ask();
         break;
       case 'resync':
-        this.#emit('resync', frame.channel);
+        this.#lose(frame);
+        break;
+      case 'state':
+        if (this.#socket.shared) this.#follow(frame);
+        break;
+      case 'token':
+        if (this.#socket.shared) this.#giveToken();
+        break;
+      case 'close':
+        if (this.#receiveOnly) this.#lost(frame.code, frame.reason);
         break;
       case 'expiring':
         this.#expiring = true;
         this.#refresh();
         break;
-      case 'published':
-      case 'refreshed':
-      case 'pong':
-        this.#settle(frame);
+      case 'read':
+      case 'acked':
+        this.#read(frame);
         break;
       case 'error':
         this.#refused(frame);
         break;
-      default: // a hub newer than this client
+      default: // an answer and no more, or of a hub newer than this client
     }
   }
 
@@ -475,35 +733,125 @@ export class Client {
     const attempt = this.#attempt;
     this.#welcome = frame;
     this.#stop('connect');
+    if (!this.#receiveOnly) this.#blocked = -Infinity;
     this.#after('stable', STABLE, () => {
       this.#failures = this.#rejections = 0;
     });
     this.#watch();
-    const channels = (frame.channels ?? []).map((/** @type {{channel: string}} */ entry) => entry.channel);
-    for (const channel of channels) this.#joined.add(channel);
+    const entries = frame.channels ?? [];
+    for (const { channel } of entries) this.#joined.add(channel);
     this.#set('open', {});
-    for (const channel of channels) {
-      if (attempt === this.#attempt) this.#enter(channel);
+    for (const entry of entries) {
+      if (attempt === this.#attempt) this.#enter(entry);
     }
     if (attempt === this.#attempt) this.#ask();
   }
 
-  /** @param {string} channel */
-  #enter(channel) {
+  /** @param {any} entry of welcome, or a `joined` */
+  #enter({ channel, position, recovered, unread }) {
     this.#joined.add(channel);
-    const missed = this.#missed.delete(channel);
+    const lost = (this.#missed.delete(channel) || this.#positions.get(channel) !== undefined) && !recovered;
+    if (!lost) this.#positions.set(channel, position);
     const want = this.#wanted.get(channel);
     if (want) this.#hold(want);
     this.#emit('joined', channel);
-    if (missed) this.#emit('resync', channel);
+    this.#count(channel, unread, this.#unread.get(channel)?.read);
+    if (lost && this.#joined.has(channel)) this.#lose({ channel, position });
+  }
+
+  /** @param {string} channel @param {number | undefined} count @param {string} [read] */
+  #count(channel, count, read) {
+    const last = this.#unread.get(channel)?.count;
+    if (count === undefined) this.#unread.delete(channel);
+    else this.#unread.set(channel, { count, read });
+    if (count !== undefined && count !== last) this.#emit('read', channel, count);
+  }
+
+  /**
+   * The user has read up to there. The hub's number may include messages that are still on their way; they count when
+   * they come.
+   * @param {any} frame a `read` or `acked`
+   */
+  #read({ channel, position, unread }) {
+    if (!this.#joined.has(channel)) return;
+    this.#count(channel, seen(this.#positions.get(channel), position) ? 0 : unread, position);
+  }
+
+  /** Messages are missing from here on back. @param {{channel: string, position?: string}} frame */
+  #lose({ channel, position }) {
+    const holds = this.#refetches.has(channel);
+    if (holds) this.#positions.pin(channel);
+    this.#positions.set(channel, position); // even if it is behind: Redis may have lost what came after
+    const held = this.#held.get(channel);
+    if (held) held.again();
+    else if (holds) this.#refetch(channel);
+    this.#emit('resync', channel);
+  }
+
+  /** Has the page fetch the state of a channel, and then hear what came meanwhile. @param {string} channel */
+  async #refetch(channel) {
+    const held = new Holdback();
+    this.#held.set(channel, held);
+    const fetch = () => Promise.all([...(this.#refetches.get(channel) ?? [])].map((fn) => fn(channel)));
+    const messages = await held.run(fetch, (error, failures) => {
+      this.#report(error);
+      return backoff(failures);
+    });
+    if (this.#held.get(channel) !== held) return;
+    this.#held.delete(channel);
+    this.#positions.unpin(channel);
+    for (const message of messages) this.#deliver(message);
+  }
+
+  /** Ends the fetching, and what was held back is dropped. @param {string} channel */
+  #unhold(channel) {
+    this.#held.get(channel)?.end();
+    this.#held.delete(channel);
+    this.#positions.unpin(channel);
+  }
+
+  /** @param {any} frame a `message` */
+  #receive(frame) {
+    const { channel, position } = frame;
+    if (seen(position, this.#positions.get(channel))) return;
+    if (position) this.#positions.set(channel, position);
+    const unread = this.#unread.get(channel);
+    if (unread && !seen(position, unread.read)) this.#count(channel, unread.count + 1, unread.read);
+    const held = this.#held.get(channel);
+    if (held) held.hold(frame);
+    else this.#deliver(frame);
+  }
+
+  /** @param {any} frame a `message` */
+  #deliver(frame) {
+    this.#emit('message', frame);
+    this.#dispatch(this.#handlers.get(frame.channel), [frame.data, frame]);
   }
 
   /** @param {string} channel @param {string} reason */
   #leave(channel, reason) {
     this.#joined.delete(channel);
+    this.#clear(channel);
     // An answer to unsubscribe may cross a new subscribe; only the hub's own decision ends what the page wants.
-    if (reason !== 'unsubscribed') this.#wanted.delete(channel);
+    if (reason !== 'unsubscribed') {
+      this.#wanted.delete(channel);
+      this.#streamed.delete(channel);
+    }
     this.#emit('left', channel, reason);
+  }
+
+  /** Nothing more is expected of the channel. @param {string} channel */
+  #forgo(channel) {
+    this.#wanted.delete(channel);
+    this.#missed.delete(channel);
+    this.#clear(channel);
+  }
+
+  /** Whatever is known of the channel no longer counts. @param {string} channel */
+  #clear(channel) {
+    this.#unhold(channel);
+    this.#unread.delete(channel);
+    this.#positions.set(channel);
   }
 
   /** @param {Subscription} want */
@@ -513,8 +861,13 @@ export class Client {
   }
 
   /** @param {any} frame */
-  #refused({ id, code, message, retry_after }) {
+  #refused({ id, code, message, retry_after, channel }) {
     const error = new AldabaError(code, message, retry_after);
+    const want = this.#receiveOnly && this.#wanted.get(channel);
+    if (want) {
+      if (!mayComeLater(error, want)) this.#giveUp(channel, want, error);
+      return;
+    }
     const command = this.#commands.get(id);
     if (!command) {
       this.#report(error);
@@ -524,7 +877,7 @@ export class Client {
     command.reject(error);
   }
 
-  /** @param {any} frame */
+  /** @param {any} frame that may be the answer to a command */
   #settle(frame) {
     const command = this.#commands.get(frame.id);
     this.#forget(frame.id);
@@ -533,17 +886,31 @@ export class Client {
 
   // Commands
 
+  /** A command that is not worth waiting for a connection. @param {any} frame @returns {Promise<any>} */
+  async #now(frame) {
+    if (!isChannel(frame.channel)) throw notChannel();
+    if (this.#state !== 'open') throw new AldabaError('offline', `cannot ${frame.type} while ${this.#state}`);
+    if (this.#receiveOnly)
+      throw new AldabaError('receive_only', `cannot ${frame.type} over server-sent events`);
+    return this.#command(frame);
+  }
+
   /** @param {object} frame @returns {Promise<any>} the answer */
   #command(frame) {
     const id = ++this.#lastId;
     return new Promise((resolve, reject) => {
-      this.#socket.send(JSON.stringify({ ...frame, id })); // throws what JSON cannot say, and so rejects
+      this.#send({ ...frame, id }); // throws what JSON cannot say, and so rejects
       this.#commands.set(id, { resolve, reject });
       this.#after(id, ANSWER_TIMEOUT, () => {
         this.#forget(id);
         reject(new AldabaError('timeout', 'the hub did not answer in time'));
       });
     });
+  }
+
+  /** @param {object} frame */
+  #send(frame) {
+    this.#socket.send(JSON.stringify(frame));
   }
 
   /** @param {number} id */
@@ -558,6 +925,10 @@ export class Client {
    * also stands between one call and the next. Other frames count too, so `rate_limited` may come nevertheless.
    */
   async #ask() {
+    if (this.#receiveOnly) {
+      this.#askAnew();
+      return;
+    }
     const attempt = this.#attempt;
     if (this.#asking === attempt) return;
     this.#asking = attempt;
@@ -566,7 +937,11 @@ export class Client {
       if (!next) break;
       const [channel, want] = next;
       const gap = this.#pause('gap', ASK_GAP);
-      const error = await this.#command({ type: 'subscribe', channel }).then(() => null, asError);
+      const position = this.#positions.get(channel);
+      const error = await this.#command({ type: 'subscribe', channel, position }).then(
+        () => null,
+        (/** @type {AldabaError} */ reason) => reason,
+      );
       if (attempt !== this.#attempt) return;
       if (this.#wanted.get(channel) === want && !this.#joined.has(channel)) {
         if (error && mayComeLater(error, want))
@@ -578,10 +953,29 @@ export class Client {
     this.#asking = 0;
   }
 
+  /**
+   * A stream of events is asked for its channels once: others take another stream, a little later, for there may be more
+   * to come. Those that it was asked for and that do not come are given up.
+   */
+  #askAnew() {
+    const missing = [...this.#wanted.keys()].filter((channel) => !this.#joined.has(channel));
+    const tooMany = [...this.#streamed].some((channel) => !this.#wanted.has(channel));
+    if (tooMany || missing.some((channel) => !this.#streamed.has(channel)))
+      this.#after('ask', ASK_GAP, () => this.#connect());
+    else if (missing.length) this.#after('ask', ANSWER_TIMEOUT, () => this.#noAnswer());
+  }
+
+  #noAnswer() {
+    for (const [channel, want] of this.#wanted) {
+      if (this.#joined.has(channel) || want.held) continue;
+      this.#giveUp(channel, want, new AldabaError('timeout', 'the hub did not answer in time'));
+    }
+  }
+
   /** The hub will not join it. @param {string} channel @param {Subscription} want @param {AldabaError | null} error */
   #giveUp(channel, want, error) {
-    this.#wanted.delete(channel);
-    this.#missed.delete(channel);
+    this.#streamed.delete(channel);
+    this.#forgo(channel);
     want.reject(error ?? new AldabaError('bad_frame', 'the hub joined another channel'));
     if (want.held) this.#emit('left', channel, error?.code);
   }
@@ -589,7 +983,7 @@ export class Client {
   /** Answers `expiring` with a fresh token, and keeps trying until the hub takes it or cuts the session. */
   async #refresh() {
     const attempt = this.#attempt;
-    if (!this.#getToken || this.#refreshing === attempt) return;
+    if (!this.#getToken || this.#receiveOnly || this.#refreshing === attempt) return;
     this.#refreshing = attempt;
     for (let failures = 0; this.#expiring; ) {
       this.#expiring = false;
@@ -626,8 +1020,9 @@ export class Client {
 
   #probe() {
     if (this.#probing) return;
+    if (!this.#receiveOnly) this.#send({ type: 'ping' });
+    else if (Date.now() - this.#heard < QUIET) return; // its next heartbeat tells
     this.#probing = true;
-    this.#socket.send('{"type":"ping"}');
     this.#after('watch', DEAD, () => {
       if (this.#probing) this.#lost(1006, 'the connection went silent');
       else this.#watch();
@@ -637,14 +1032,21 @@ export class Client {
   /** The page is seen again, or the network is back: look at once. */
   #wake = () => {
     if (globalThis.document?.visibilityState === 'hidden') return;
+    if (this.#socket?.shared) this.#send({ type: 'wake' });
     if (this.#state === 'open') this.#probe();
-    else if (this.#state === 'waiting') this.#connect();
+    else if (this.#state === 'waiting' && !this.#socket) this.#connect();
+  };
+
+  #leavePage = (/** @type {any} */ event) => {
+    this.#positions.save();
+    if (this.#socket?.shared && !event.persisted) this.#socket.close();
   };
 
   /** @param {boolean} yes */
   #listenToPage(yes) {
     const verb = yes ? 'addEventListener' : 'removeEventListener';
     globalThis[verb]?.('online', this.#wake);
+    globalThis[verb]?.('pagehide', this.#leavePage);
     globalThis.document?.[verb]('visibilitychange', this.#wake);
   }
 
@@ -741,6 +1143,23 @@ function isChannel(channel) {
   return typeof channel === 'string' && channel !== '';
 }
 
+/**
+ * @param {Map<string, Set<Function>>} sets by channel
+ * @param {string} channel
+ * @param {Function} fn
+ * @returns {() => void} takes it out again
+ */
+function addTo(sets, channel, fn) {
+  if (!isChannel(channel)) throw notChannel();
+  const set = sets.get(channel) ?? new Set();
+  sets.set(channel, set);
+  set.add(fn);
+  return () => {
+    set.delete(fn);
+    if (!set.size && sets.get(channel) === set) sets.delete(channel);
+  };
+}
+
 function notChannel() {
   return new TypeError('aldaba: a channel is a string that is not empty');
 }
@@ -776,17 +1195,9 @@ function mayComeLater({ code, retryAfter }, want) {
   return code === 'rate_limited' || (want.held && (code === 'timeout' || retryAfter !== undefined));
 }
 
-/** @param {any} error @returns {AldabaError} */
-function asError(error) {
-  return error;
-}
-
-/** @param {any} error @returns {string} */
-function codeOf(error) {
-  return error?.code;
-}
-
 /** @param {any} error @returns {boolean} */
 function isFatal(error) {
   return error?.fatal === true;
 }
+
+serve((options, inner) => new Client(options, inner));

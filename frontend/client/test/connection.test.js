@@ -141,7 +141,7 @@ test('a refused upgrade counts as failed, and each attempt asks for a fresh toke
   t.mock.method(Math, 'random', () => NEARLY_ONE);
   const hub = await startHub(t);
   hub.refuse.push(401, 403, 429, 503);
-  const { client } = startClient(t, hub);
+  const { client } = startClient(t, hub, { sse: false });
   for (const wait of [1000, 2000, 4000, 8000]) {
     const { retryAt } = await until(client, 'waiting');
     assert.equal(retryAt - Date.now(), wait - 1);

@@ -25,23 +25,10 @@ class Queue {
   }
 }
 
-class Connection {
-  #frames = new Queue();
-  #closed = new Queue();
+/** What the hub says, however it travels. */
+class Frames {
+  closes = new Queue();
   marks = 0;
-
-  constructor(socket, request) {
-    this.socket = socket;
-    this.offered = request.headers['sec-websocket-protocol'].split(',').map((name) => name.trim());
-    this.token = this.offered.find((name) => name.startsWith('bearer.'))?.slice('bearer.'.length);
-    socket.on('message', (text) => this.#frames.push(JSON.parse(text)));
-    socket.on('close', (code) => this.#closed.push(code));
-    socket.on('error', () => {});
-  }
-
-  send(frame) {
-    this.socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
-  }
 
   welcome(...channels) {
     this.send({
@@ -49,12 +36,43 @@ class Connection {
       session: 's1',
       user: '42',
       expires_at: 1790000000,
-      channels: channels.map((channel) => ({ channel })),
+      channels: channels.map((entry) => (typeof entry === 'string' ? { channel: entry } : entry)),
     });
   }
 
-  message(channel, data) {
-    this.send({ type: 'message', channel, data });
+  message(channel, data, position) {
+    this.send({ type: 'message', channel, position, data });
+  }
+
+  /** Resolves when the client has closed it: with the code, if there is one. */
+  closed() {
+    return this.closes.next();
+  }
+}
+
+class Connection extends Frames {
+  #frames = new Queue();
+
+  constructor(socket, request) {
+    super();
+    this.socket = socket;
+    this.path = request.url;
+    this.offered = request.headers['sec-websocket-protocol'].split(',').map((name) => name.trim());
+    this.token = this.offered.find((name) => name.startsWith('bearer.'))?.slice('bearer.'.length);
+    socket.on('message', (text) => this.#frames.push(JSON.parse(text)));
+    socket.on('close', (code) => this.closes.push(code));
+    socket.on('error', () => {});
+  }
+
+  send(frame) {
+    this.socket.send(typeof frame === 'string' ? frame : JSON.stringify(frame));
+  }
+
+  /** Answers the next `subscribe`, and returns it. */
+  async join(answer = {}) {
+    const frame = await this.frame();
+    this.send({ type: 'joined', id: frame.id, channel: frame.channel, ...answer });
+    return frame;
   }
 
   /** The next frame of the client. */
@@ -66,18 +84,55 @@ class Connection {
   get unread() {
     return this.#frames.length;
   }
+}
 
-  /** The close code of the client. */
-  closed() {
-    return this.#closed.next();
+/** What is heard through GET /sse. */
+class EventStream extends Frames {
+  constructor(request, response) {
+    super();
+    this.response = response;
+    this.path = request.url;
+    this.channels = new URL(request.url, 'http://hub').searchParams.getAll('channel');
+    this.token = request.headers.authorization?.replace('Bearer ', '');
+    this.lastEventId = request.headers['last-event-id'];
+    response.on('close', () => this.closes.push(true));
+    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+    response.write('retry: 1000\n\n');
+  }
+
+  send(frame, id) {
+    const data = typeof frame === 'string' ? frame : JSON.stringify(frame);
+    this.response.write(`${id === undefined ? '' : `id: ${id}\n`}data: ${data}\n\n`);
+  }
+
+  beat() {
+    this.response.write(':\n');
   }
 }
 
-/** @returns a hub on a port of its own, ended with the test; `refuse` holds status codes for the next upgrades */
+/** @returns a hub on a port of its own, ended with the test; `refuse` holds status codes for the next upgrades,
+ *   `refuseEvents` answers, [status, body], for the next streams of events, `pages` what GET finds: [type, content] */
 export async function startHub(t) {
   const connections = new Queue();
+  const streams = new Queue();
   const refuse = [];
-  const server = createServer();
+  const refuseEvents = [];
+  const pages = new Map();
+  const server = createServer((request, response) => {
+    const page = pages.get(request.url);
+    if (page) {
+      response.writeHead(200, { 'Content-Type': page[0] });
+      response.end(page[1]);
+      return;
+    }
+    const refusal = request.url.startsWith('/sse') ? refuseEvents.shift() : [404, {}];
+    if (!refusal) {
+      streams.push(new EventStream(request, response));
+      return;
+    }
+    response.writeHead(refusal[0], { 'Content-Type': 'application/json' });
+    response.end(refusal[0] === 204 ? undefined : JSON.stringify(refusal[1]));
+  });
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'aldaba.v1' });
   server.on('upgrade', (request, socket, head) => {
     const status = refuse.shift();
@@ -97,7 +152,14 @@ export async function startHub(t) {
   return {
     url: `ws://127.0.0.1:${server.address().port}/ws`,
     refuse,
+    refuseEvents,
+    pages,
     connection: () => connections.next(),
+    stream: () => streams.next(),
+    /** How many connections and streams nobody has taken yet. */
+    get untaken() {
+      return connections.length + streams.length;
+    },
   };
 }
 
@@ -166,11 +228,13 @@ export function settled() {
  * @returns {(ms: number) => void} lets time pass
  */
 export function stopTheClock(t) {
-  const { clearTimeout } = globalThis;
+  const { setTimeout, clearTimeout } = globalThis;
   const timers = new Set();
   let now = 1_000_000;
   t.mock.method(Date, 'now', () => now);
-  t.mock.method(globalThis, 'setTimeout', (fn, ms = 0) => {
+  t.mock.method(globalThis, 'setTimeout', (fn, ms = 0, ...args) => {
+    // fetch has timers of its own, which are not those of the client
+    if (new Error().stack.includes('node:internal/deps/undici')) return setTimeout(fn, ms, ...args);
     const timer = { fn, due: now + ms };
     timers.add(timer);
     return timer;

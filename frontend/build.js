@@ -1,0 +1,24 @@
+// Makes client/aldaba.min.js, the one file that browsers load: `npm run build`. A test holds it current.
+
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const CLIENT = fileURLToPath(new URL('client/', import.meta.url));
+export const TARGET = `${CLIENT}aldaba.min.js`;
+
+/** @returns {Promise<string>} the module, whole and without comments but for where it comes from */
+export async function minified() {
+  const { outputFiles } = await build({
+    entryPoints: [`${CLIENT}aldaba.js`],
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2022',
+    write: false,
+    banner: { js: '// aldaba, MIT. Source: frontend/client/aldaba.js' },
+  });
+  return outputFiles[0].text;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(TARGET, await minified());

@@ -1,0 +1,443 @@
+// One connection for all tabs of a browser. It is held by a SharedWorker, which runs this very module, or else by one of
+// the tabs, the leader, whom the others reach through a BroadcastChannel. To a tab it looks like a WebSocket to a hub.
+
+import { Positions, seen } from './positions.js';
+
+/**
+ * @typedef {Pick<import('./aldaba.js').Client, 'state' | 'channels' | 'unread' | 'subscribe' | 'unsubscribe' | 'close'
+ *   | 'onState' | 'onLeft' | 'onError'>} Client
+ * @typedef {(options: any, inner: any) => Client} Make a client that serves tabs, see the class
+ *
+ * @typedef {object} Link to a tab
+ * @property {(frame: object) => void} send
+ * @property {boolean} token whether the tab can give one
+ * @property {Record<string, string>} positions up to where it has heard
+ * @property {Set<string>} wants the channels it has asked for
+ * @property {Set<string>} joined
+ * @property {Map<string, any>} asking the ids of its commands that wait for a channel
+ */
+
+/** A module of this name is a file of its own; any other is a bundle, which a worker must not run. */
+const OWN_FILE = /\/aldaba(\.min)?\.js([?#]|$)/;
+const PREFIX = 'aldaba ';
+
+/** @type {Set<string>} what this page may not use although it is there */
+const broken = new Set();
+const locks = () => (broken.has('locks') ? undefined : globalThis.navigator?.locks);
+
+/** The connection that the tabs share, where it is held. */
+export class Share {
+  /** @type {Map<string, Link>} */
+  #links = new Map();
+  /** @type {Client | undefined} */
+  #client;
+  /** What the client lends: `now` sends a command, `wake` looks whether the connection lives @type {any} */
+  #inner;
+  /** @type {any} the last welcome */
+  #welcome;
+  /** @type {any} what tabs are told when there is none */
+  #state;
+  /** @type {Set<string>} the channels that the token's claims yield: they are every tab's */
+  #yielded = new Set();
+  /** @type {Set<string>} the channels of which nothing was lost when they were joined */
+  #recovered = new Set();
+  /** @type {{link: Link, resolve: (token: any) => void, reject: (error: Error) => void} | undefined} */
+  #asked;
+  #make;
+
+  /** @param {Make} make */
+  constructor(make) {
+    this.#make = make;
+  }
+
+  /**
+   * A tab has said something.
+   * @param {string} id of the tab
+   * @param {(frame: object) => void} send
+   * @param {any} frame
+   */
+  take(id, send, frame) {
+    if (frame.type === 'resume') return this.#greet(id, send, frame);
+    const link = this.#links.get(id);
+    if (!link) return;
+    switch (frame.type) {
+      case 'subscribe':
+        this.#subscribe(link, frame);
+        break;
+      case 'unsubscribe':
+        this.#unsubscribe(link, frame);
+        break;
+      case 'publish':
+      case 'ack':
+      case 'history':
+        this.#inner.now(frame).then(
+          (/** @type {object} */ answer) => link.send({ ...answer, id: frame.id }),
+          (/** @type {any} */ error) => refuse(link, frame.id, error),
+        );
+        break;
+      case 'ping':
+        link.send({ type: 'pong' });
+        break;
+      case 'wake':
+        this.#inner.wake();
+        break;
+      case 'token':
+        if (this.#asked?.link === link) this.#given(frame);
+        break;
+      case 'bye':
+        this.drop(id);
+    }
+  }
+
+  /** A tab is gone. @param {string} id */
+  drop(id) {
+    const link = this.#links.get(id);
+    if (!link) return;
+    this.#links.delete(id);
+    if (!this.#links.size) return this.end();
+    for (const channel of link.wants) this.#release(channel);
+    if (this.#asked?.link === link) this.#asked.resolve(this.#askToken());
+  }
+
+  /** Ends the connection without a word to the tabs. */
+  end() {
+    this.#links.clear();
+    this.#client?.close();
+    this.#client = undefined;
+  }
+
+  // What tabs say
+
+  /** @param {string} id @param {(frame: object) => void} send @param {any} frame */
+  #greet(id, send, { positions, url, sse, token }) {
+    const known = this.#links.has(id);
+    const link = { send, token, positions, wants: new Set(), joined: new Set(), asking: new Map() };
+    this.#links.set(id, link);
+    if (!this.#client || this.#client.state === 'closed')
+      this.#connect({ url, sse, getToken: token ? () => this.#askToken() : undefined });
+    for (const channel of Object.keys(positions)) this.#seed(channel, positions[channel]);
+    if (this.#client?.state === 'open') this.#admit(link);
+    else this.#tell(link);
+    if (!known) locks()?.request(lockOf(id), () => this.drop(id));
+  }
+
+  /** @param {object} options */
+  #connect(options) {
+    const inner = {
+      positions: new Positions(),
+      tap: (/** @type {any} */ frame) => this.#hear(frame),
+    };
+    this.#inner = inner;
+    const client = this.#make(options, inner);
+    this.#client = client;
+    client.onState((state, info) => {
+      this.#state = { type: 'state', state, info };
+      if (state === 'open') return; // its welcome tells the tabs more
+      for (const link of this.#links.values()) this.#tell(link);
+    });
+    client.onLeft((channel, reason) => this.#left(channel, reason));
+    client.onError((error) => {
+      for (const link of this.#links.values()) refuse(link, undefined, error);
+    });
+  }
+
+  /** The connection begins where the tab that has heard least left off. @param {string} channel @param {string} position */
+  #seed(channel, position) {
+    const { positions } = this.#inner;
+    if (this.#client?.channels.includes(channel)) return;
+    const newest = positions.get(channel);
+    if (!newest || seen(position, newest)) positions.set(channel, position);
+  }
+
+  /** @param {Link} link @param {any} frame */
+  #subscribe(link, { id, channel, position }) {
+    link.wants.add(channel);
+    if (link.joined.has(channel)) {
+      link.send({ type: 'joined', id, channel });
+      return;
+    }
+    if (position) {
+      link.positions[channel] = position;
+      this.#seed(channel, position);
+    }
+    link.asking.set(channel, id);
+    if (this.#client?.channels.includes(channel)) this.#join(link, channel);
+    else this.#client?.subscribe(channel).catch((error) => this.#refuse(link, channel, error));
+  }
+
+  /** @param {Link} link @param {any} frame */
+  #unsubscribe(link, { id, channel }) {
+    for (const set of [link.wants, link.joined, link.asking]) set.delete(channel);
+    delete link.positions[channel];
+    this.#release(channel);
+    link.send({ type: 'left', id, channel, reason: 'unsubscribed' });
+  }
+
+  /** Leaves a channel that no tab wants any more. @param {string} channel */
+  #release(channel) {
+    const wanted = [...this.#links.values()].some((link) => link.wants.has(channel));
+    if (!wanted && !this.#yielded.has(channel)) this.#client?.unsubscribe(channel).catch(() => {});
+  }
+
+  /** Another tab each time: one may be frozen. @returns {Promise<string>} */
+  #askToken() {
+    const links = [...this.#links.values()].filter(({ token }) => token);
+    const link = links[(links.indexOf(/** @type {Link} */ (this.#asked?.link)) + 1) % links.length];
+    return new Promise((resolve, reject) => {
+      this.#asked = { link, resolve, reject };
+      link.send({ type: 'token' });
+    });
+  }
+
+  /** @param {any} frame */
+  #given({ token, error, fatal }) {
+    if (error === undefined) this.#asked?.resolve(token);
+    else this.#asked?.reject(Object.assign(new Error(error), { fatal }));
+  }
+
+  // What the hub says
+
+  /** @param {any} frame */
+  #hear(frame) {
+    switch (frame.type) {
+      case 'welcome':
+        this.#welcome = frame;
+        this.#yielded = new Set();
+        for (const entry of frame.channels ?? []) this.#note(entry, true);
+        for (const link of this.#links.values()) this.#admit(link);
+        break;
+      case 'joined':
+        this.#note(frame, frame.id === undefined);
+        for (const link of this.#links.values()) {
+          if (link.wants.has(frame.channel) || this.#yielded.has(frame.channel))
+            this.#join(link, frame.channel);
+        }
+        break;
+      case 'message':
+      case 'resync':
+      case 'read':
+        this.#spread(frame);
+        break;
+      case 'acked': // the hub tells its other sessions only
+        this.#spread({ ...frame, type: 'read' });
+    }
+  }
+
+  /** @param {any} entry @param {boolean} yielded whether by the claims */
+  #note({ channel, recovered }, yielded) {
+    if (yielded) this.#yielded.add(channel);
+    if (recovered) this.#recovered.add(channel);
+    else this.#recovered.delete(channel);
+  }
+
+  /** To the tabs that have joined the channel. @param {any} frame */
+  #spread(frame) {
+    const { type, channel, position } = frame;
+    for (const link of this.#links.values()) {
+      if (!link.joined.has(channel)) continue;
+      const further = type === 'message' && !seen(position, link.positions[channel]);
+      if (position && (further || type === 'resync')) link.positions[channel] = position;
+      link.send(frame);
+    }
+  }
+
+  /** @param {string} channel @param {string} reason */
+  #left(channel, reason) {
+    if (reason === 'unsubscribed') return;
+    this.#yielded.delete(channel);
+    for (const link of this.#links.values()) {
+      link.wants.delete(channel);
+      if (link.joined.delete(channel)) link.send({ type: 'left', channel, reason });
+      else this.#refuse(link, channel, { code: reason, message: reason });
+    }
+  }
+
+  // What tabs are told
+
+  /** That the connection is not open. @param {Link} link */
+  #tell(link) {
+    link.joined.clear();
+    link.send(this.#state);
+  }
+
+  /** That it is. @param {Link} link */
+  #admit(link) {
+    const channels = [...this.#yielded];
+    for (const channel of link.wants) {
+      if (!this.#yielded.has(channel) && this.#client?.channels.includes(channel)) channels.push(channel);
+    }
+    link.joined = new Set(channels);
+    link.send({ ...this.#welcome, channels: channels.map((channel) => this.#entry(link, channel)) });
+  }
+
+  /** @param {Link} link @param {string} channel */
+  #join(link, channel) {
+    const id = link.asking.get(channel);
+    link.asking.delete(channel);
+    link.joined.add(channel);
+    link.send({ type: 'joined', id, ...this.#entry(link, channel) });
+  }
+
+  /** How a tab joins a channel: it may have heard less than the connection, or more. @param {Link} link @param {string} channel */
+  #entry(link, channel) {
+    const position = this.#inner.positions.get(channel);
+    const heard = link.positions[channel];
+    const recovered =
+      position !== undefined &&
+      (heard === position || (this.#recovered.has(channel) && seen(position, heard)));
+    if (position && !recovered) link.positions[channel] = position;
+    return {
+      channel,
+      position: recovered ? heard : position,
+      recovered,
+      unread: this.#client?.unread(channel),
+    };
+  }
+
+  /** @param {Link} link @param {string} channel @param {any} error */
+  #refuse(link, channel, error) {
+    const id = link.asking.get(channel);
+    link.wants.delete(channel);
+    if (link.asking.delete(channel)) refuse(link, id, error);
+  }
+}
+
+/** @param {Link} link @param {any} id @param {any} error */
+function refuse(link, id, { code = 'failed', message, retryAfter }) {
+  link.send({ type: 'error', id, code, message, retry_after: retryAfter });
+}
+
+/** What a tab holds as long as it lives. @param {string} id */
+function lockOf(id) {
+  return `${PREFIX}tab ${id}`;
+}
+
+/** A tab's end of the shared connection. It opens anew whenever the connection is held by someone else. */
+export class SharedSocket {
+  shared = true;
+  id = `${Date.now()}-${Math.random()}`;
+  onopen = () => {};
+  /** @type {((event: {data: any}) => void) | null} */
+  onmessage = null;
+  /** @type {((event: {code: number, reason: string}) => void) | null} */
+  onclose = null;
+  #name;
+  #url;
+  #make;
+  /** @type {((text: string) => void) | undefined} */
+  #post;
+  #gone = new AbortController();
+  /** Gives up what is held: locks, channels, the lead. @type {(() => void)[]} */
+  #held = [];
+
+  /**
+   * @param {string} url of the module that a worker is to run
+   * @returns {'worker' | 'tabs' | undefined} who may hold a shared connection here
+   */
+  static way(url) {
+    if (globalThis.SharedWorker && OWN_FILE.test(url) && !broken.has('worker')) return 'worker';
+    if (globalThis.BroadcastChannel && locks() && !broken.has('tabs')) return 'tabs';
+    return undefined;
+  }
+
+  /** @param {string} name of the connection @param {string} url as for `way` @param {Make} make */
+  constructor(name, url, make) {
+    this.#name = PREFIX + name;
+    this.#url = url;
+    this.#make = make;
+    this.#hold(lockOf(this.id), () => this.#start());
+    if (!locks()) queueMicrotask(() => this.#start());
+  }
+
+  /** @param {string} text */
+  send(text) {
+    this.#post?.(text);
+  }
+
+  close() {
+    this.send('{"type":"bye"}');
+    this.#post = undefined;
+    this.#gone.abort();
+    for (const release of this.#held.splice(0)) release();
+  }
+
+  #start() {
+    const way = SharedSocket.way(this.#url);
+    try {
+      if (way === 'worker') this.#toWorker();
+      else if (way) this.#toLeader();
+      else this.onclose?.({ code: 1006, reason: '' });
+    } catch {
+      this.#cannot(String(way)); // the module is of another origin, or the policy of the page forbids
+    }
+  }
+
+  /** @param {string} what */
+  #cannot(what) {
+    if (this.#gone.signal.aborted) return;
+    broken.add(what);
+    this.#start();
+  }
+
+  #toWorker() {
+    const worker = new SharedWorker(this.#url, { type: 'module', name: this.#name });
+    const { port } = worker;
+    worker.onerror = () => this.#cannot('worker');
+    port.onmessage = ({ data }) => this.onmessage?.({ data });
+    this.#post = (text) => port.postMessage(text);
+    this.#held.push(() => port.close());
+    this.onopen();
+  }
+
+  #toLeader() {
+    const tabs = new BroadcastChannel(this.#name);
+    tabs.onmessage = ({ data }) => {
+      if (data.to === this.id) this.onmessage?.({ data: data.frame });
+      else if (data.lead) this.onopen();
+    };
+    this.#post = (text) => tabs.postMessage({ from: this.id, text });
+    this.#held.push(() => tabs.close());
+    this.onopen(); // there may be a leader
+    this.#hold(this.#name, () => this.#lead());
+  }
+
+  #lead() {
+    if (this.#gone.signal.aborted) return;
+    const tabs = new BroadcastChannel(this.#name); // another one: this tab is a tab like all
+    const share = new Share(this.#make);
+    tabs.onmessage = ({ data: { from, text } }) => {
+      if (from) share.take(from, (frame) => tabs.postMessage({ to: from, frame }), JSON.parse(text));
+    };
+    this.#held.push(
+      () => share.end(),
+      () => tabs.close(),
+    );
+    tabs.postMessage({ lead: true });
+  }
+
+  /** Calls fn once the lock is had, and keeps it until closed. @param {string} name @param {() => void} fn */
+  #hold(name, fn) {
+    const has = () => {
+      fn();
+      return new Promise((resolve) => this.#held.push(() => resolve(undefined)));
+    };
+    locks()
+      ?.request(name, { signal: this.#gone.signal }, has)
+      .catch(() => this.#cannot('locks'));
+  }
+}
+
+/** In a worker of ours: holds the connection. @param {Make} make */
+export function serve(make) {
+  const worker = /** @type {any} */ (globalThis);
+  if (!worker.SharedWorkerGlobalScope || !worker.name?.startsWith(PREFIX)) return;
+  const share = new Share(make);
+  worker.onconnect = (/** @type {MessageEvent} */ { ports: [port] }) => {
+    let id = '';
+    port.onmessage = ({ data }) => {
+      const frame = JSON.parse(data);
+      id = frame.tab ?? id;
+      share.take(id, (answer) => port.postMessage(answer), frame);
+    };
+  };
+}

@@ -1,0 +1,427 @@
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, test } from 'node:test';
+import { WebSocket } from 'ws';
+import { heard, settled, startClient, startHub, until } from './hub.js';
+
+const at = (offset) => `e1:${offset}-1790`;
+
+/** navigator.locks, as far as it is used: exclusive, first come, first served. */
+class Locks {
+  #queues = new Map();
+
+  request(name, ...rest) {
+    const fn = rest.pop();
+    const { signal } = rest.pop() ?? {};
+    return new Promise((resolve, reject) => {
+      const queue = this.#queues.get(name) ?? [];
+      this.#queues.set(name, queue);
+      const turn = async () => {
+        try {
+          resolve(await fn());
+        } catch (error) {
+          reject(error);
+        }
+        queue.shift();
+        queue[0]?.();
+      };
+      signal?.addEventListener('abort', () => {
+        const waiting = queue.indexOf(turn);
+        if (waiting > 0) queue.splice(waiting, 1);
+        if (waiting !== 0) reject(signal.reason);
+      });
+      queue.push(turn);
+      if (queue.length === 1) queueMicrotask(turn);
+    });
+  }
+}
+
+const fakes = {};
+/** Puts something into the global scope until the test ends. */
+function fake(name, value) {
+  fakes[name] ??= Object.getOwnPropertyDescriptor(globalThis, name) ?? null;
+  Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+}
+
+let worker = 0;
+/** A browser with SharedWorker: the module runs once more, as in a worker, with ports to the tabs. */
+async function fakeWorkers() {
+  fake('SharedWorkerGlobalScope', class {});
+  fake('name', 'aldaba tabs');
+  fake('WebSocket', WebSocket);
+  fake('onconnect', undefined);
+  await import(`../aldaba.js?worker=${++worker}`);
+  const { onconnect } = globalThis;
+  fake(
+    'SharedWorker',
+    class {
+      constructor(url, { name, type }) {
+        assert.match(url, /\/aldaba\.js$/);
+        assert.match(name, /^aldaba /);
+        assert.equal(type, 'module');
+        const { port1, port2 } = new MessageChannel();
+        this.port = port1;
+        onconnect({ ports: [port2] });
+      }
+    },
+  );
+}
+
+beforeEach(() => fake('navigator', { locks: new Locks() }));
+afterEach(() => {
+  for (const [name, own] of Object.entries(fakes)) {
+    if (own) Object.defineProperty(globalThis, name, own);
+    else delete globalThis[name];
+    delete fakes[name];
+  }
+});
+
+/** A tab of a browser: a client that shares, and what it is told. */
+function openTab(t, hub, options = {}) {
+  const started = startClient(t, hub, { share: true, ...options });
+  const told = [];
+  const { client } = started;
+  client.onMessage(({ channel, data }) => channel.startsWith('mark') || told.push(`${channel} ${data}`));
+  client.onResync((channel) => told.push(`resync ${channel}`));
+  client.onLeft((channel, reason) => told.push(`left ${channel} ${reason}`));
+  return { told, ...started };
+}
+
+/** Resolves when the tab is told so much. */
+async function tells(tab, count) {
+  const deadline = Date.now() + 5000; // for a machine under load
+  while (tab.told.length < count) {
+    assert.ok(Date.now() < deadline, `told only ${tab.told}`);
+    await settled();
+  }
+  return tab.told;
+}
+
+const code = (promise) =>
+  promise.then(
+    () => assert.fail('it did not reject'),
+    (error) => error.code,
+  );
+
+for (const way of ['worker', 'leader']) {
+  /** Two open tabs of one browser. */
+  const openTabs = async (t, options, ...channels) => {
+    if (way === 'worker') await fakeWorkers();
+    t.mock.method(
+      Math,
+      'random',
+      (
+        () => () =>
+          0
+      )(),
+    );
+    t.mock.restoreAll();
+    const hub = await startHub(t);
+    const one = openTab(t, hub, options);
+    const connection = await hub.connection();
+    connection.welcome(...channels);
+    await until(one.client, 'open');
+    const two = openTab(t, hub, options);
+    await until(two.client, 'open');
+    return { hub, connection, one, two };
+  };
+
+  test(`${way}: tabs share one connection, and each hears every message once`, async (t) => {
+    const { hub, connection, one, two } = await openTabs(t, {}, 'user:42', {
+      channel: 'a',
+      position: at(1),
+      unread: 3,
+    });
+    assert.equal(connection.token, 't1');
+    for (const { client } of [one, two]) {
+      assert.deepEqual(client.channels, ['user:42', 'a']);
+      assert.equal(client.user, '42');
+      assert.equal(client.session, 's1');
+      assert.equal(client.unread('a'), 3);
+    }
+    connection.message('user:42', 1);
+    connection.message('a', 2, at(2));
+    connection.message('a', 2, at(2));
+    connection.message('user:42', 3);
+    for (const tab of [one, two]) assert.deepEqual(await tells(tab, 3), ['user:42 1', 'a 2', 'user:42 3']);
+    assert.equal(two.client.unread('a'), 4);
+    const late = openTab(t, hub);
+    await until(late.client, 'open');
+    assert.equal(late.client.unread('a'), 4);
+    connection.message('user:42', 4);
+    await tells(late, 1);
+    assert.deepEqual(late.told, ['user:42 4']);
+    assert.equal(hub.untaken, 0);
+  });
+
+  test(`${way}: each tab has its own channels, the connection has them all`, async (t) => {
+    const { connection, one, two } = await openTabs(t, {}, 'user:42');
+    const first = one.client.subscribe('room:1');
+    assert.equal((await connection.join()).channel, 'room:1');
+    await first;
+    const both = two.client.subscribe('room:2');
+    await connection.join();
+    await both;
+    await two.client.subscribe('room:1'); // joined already: the hub is not asked
+    assert.deepEqual(one.client.channels, ['user:42', 'room:1']);
+    assert.deepEqual(
+      two.client.channels,
+      ['user:42', 'room:1', 'room:2'].sort(
+        (a, b) => two.client.channels.indexOf(a) - two.client.channels.indexOf(b),
+      ),
+    );
+    connection.message('room:1', 'x');
+    connection.message('room:2', 'y');
+    assert.deepEqual(await tells(two, 2), ['room:1 x', 'room:2 y']);
+    assert.deepEqual(one.told, ['room:1 x']);
+    await one.client.unsubscribe('room:1');
+    await one.client.unsubscribe('user:42');
+    assert.deepEqual(one.client.channels, []);
+    connection.message('room:1', 'z');
+    assert.deepEqual((await tells(two, 3)).at(-1), 'room:1 z');
+    assert.equal(connection.unread, 0);
+    await two.client.unsubscribe('room:1');
+    const { type, channel } = await connection.frame();
+    assert.deepEqual([type, channel], ['unsubscribe', 'room:1']);
+    assert.deepEqual(one.told, ['room:1 x', 'left room:1 unsubscribed', 'left user:42 unsubscribed']);
+  });
+
+  test(`${way}: a refused channel is refused to the tab that asked`, async (t) => {
+    const { connection, one, two } = await openTabs(t, {});
+    const refused = code(one.client.subscribe('room:1'));
+    const { id } = await connection.frame();
+    connection.send({ type: 'error', id, code: 'forbidden', message: 'no grant' });
+    assert.equal(await refused, 'forbidden');
+    assert.deepEqual(two.told, []);
+    const again = one.client.subscribe('room:1');
+    await connection.join();
+    await again;
+  });
+
+  test(`${way}: a token that gains and loses channels is every tab's`, async (t) => {
+    const { connection, one, two } = await openTabs(t, {}, 'a');
+    connection.send({ type: 'left', channel: 'a', reason: 'revoked' });
+    connection.send({ type: 'joined', channel: 'b' });
+    connection.message('b', 1);
+    for (const tab of [one, two]) {
+      assert.deepEqual(await tells(tab, 2), ['left a revoked', 'b 1']);
+      assert.deepEqual(tab.client.channels, ['b']);
+    }
+  });
+
+  test(`${way}: commands go through, and reading shows in every tab`, async (t) => {
+    const { connection, one, two } = await openTabs(t, {}, { channel: 'a', position: at(5), unread: 2 });
+    const published = two.client.publish('a', { x: 1 });
+    const { id, ...frame } = await connection.frame();
+    assert.deepEqual(frame, { type: 'publish', channel: 'a', data: { x: 1 } });
+    connection.send({ type: 'published', id });
+    await published;
+    const refused = code(one.client.history('a', { after: at(1) }));
+    const asked = await connection.frame();
+    connection.send({ type: 'error', id: asked.id, code: 'gone', message: 'too old' });
+    assert.equal(await refused, 'gone');
+    const page = two.client.history('a', { limit: 1 });
+    const { id: pageId } = await connection.frame();
+    connection.send({
+      type: 'history',
+      id: pageId,
+      channel: 'a',
+      messages: [{ position: at(5), data: 1 }],
+      more: false,
+    });
+    assert.equal((await page).messages[0].position, at(5));
+    const read = new Promise((resolve) => one.client.onRead((...args) => resolve(args)));
+    const acked = two.client.ack('a');
+    const ack = await connection.frame();
+    assert.equal(ack.position, at(5));
+    connection.send({ type: 'acked', id: ack.id, channel: 'a', position: at(5), unread: 0 });
+    assert.equal(await acked, 0);
+    assert.deepEqual(await read, ['a', 0]);
+  });
+
+  test(`${way}: a lost connection is told to every tab, and comes back for all`, async (t) => {
+    const { hub, connection, one, two } = await openTabs(t, {}, { channel: 'a', position: at(1) }, 'plain');
+    const joined = two.client.subscribe('room:1');
+    await connection.join({ position: at(7) });
+    await joined;
+    const unanswered = code(two.client.publish('a', 1));
+    await connection.frame();
+    const waiting = [one, two].map(({ client }) => until(client, 'waiting'));
+    connection.socket.terminate();
+    for (const info of await Promise.all(waiting)) assert.equal(info.code, 1006);
+    assert.equal(await unanswered, 'connection_lost');
+    two.client.reconnect();
+    const again = await hub.connection();
+    assert.deepEqual((await again.frame()).positions, { a: at(1), 'room:1': at(7) });
+    again.welcome({ channel: 'a', position: at(1), recovered: true }, 'plain');
+    again.message('a', 2, at(2));
+    await again.join({ position: at(7), recovered: true });
+    again.message('room:1', 8, at(8));
+    assert.deepEqual(await tells(one, 2), ['resync plain', 'a 2']);
+    assert.deepEqual(await tells(two, 3), ['resync plain', 'a 2', 'room:1 8']);
+    assert.equal(again.unread, 0);
+  });
+
+  test(`${way}: what the hub has ended is ended for all, until a tab comes back`, async (t) => {
+    const { hub, connection, one, two } = await openTabs(t, {}, 'a');
+    const closed = [one, two].map(({ client }) => until(client, 'closed'));
+    connection.socket.close(4403, 'go away');
+    for (const info of await Promise.all(closed)) assert.deepEqual(info, { code: 4403, reason: 'go away' });
+    two.client.reconnect();
+    (await hub.connection()).welcome('a');
+    await until(two.client, 'open');
+  });
+
+  test(`${way}: a tab that has heard less is told so, one that has heard as much is not`, async (t) => {
+    const { hub, connection, one } = await openTabs(t, {}, { channel: 'a', position: at(1) });
+    connection.message('a', 2, at(2));
+    await tells(one, 1);
+    const stored = (position) => ({ getItem: () => JSON.stringify({ a: position }), setItem: () => {} });
+    const behind = openTab(t, hub, { store: stored(at(1)) });
+    const level = openTab(t, hub, { store: stored(at(2)) });
+    await until(behind.client, 'open');
+    await until(level.client, 'open');
+    connection.message('a', 3, at(3));
+    assert.deepEqual(await tells(behind, 2), ['resync a', 'a 3']);
+    assert.deepEqual(await tells(level, 1), ['a 3']);
+  });
+
+  test(`${way}: the hub's resync reaches the tabs of that channel`, async (t) => {
+    const { connection, one, two } = await openTabs(t, {}, { channel: 'a', position: at(1) });
+    connection.send({ type: 'resync', channel: 'a', position: at(9) });
+    connection.message('a', 10, at(10));
+    for (const tab of [one, two]) assert.deepEqual(await tells(tab, 2), ['resync a', 'a 10']);
+  });
+
+  test(`${way}: one tab at a time is asked for a token`, async (t) => {
+    let count = 0;
+    const { connection, one } = await openTabs(t, { getToken: () => `t${++count}` }, 'a');
+    assert.equal(count, 1);
+    connection.send({ type: 'expiring', expires_at: 1 });
+    const { type, token, id } = await connection.frame();
+    assert.deepEqual([type, token], ['refresh', 't2']);
+    connection.send({ type: 'refreshed', id, expires_at: 2 });
+    connection.message('a', 1);
+    await tells(one, 1);
+    assert.equal(count, 2);
+  });
+
+  test(`${way}: what getToken throws reaches the page`, async (t) => {
+    if (way === 'worker') await fakeWorkers();
+    const hub = await startHub(t);
+    const getToken = () => {
+      throw Object.assign(new Error('logged out'), { fatal: true });
+    };
+    const { client, error } = openTab(t, hub, { getToken });
+    assert.equal((await error()).message, 'logged out');
+    assert.deepEqual(await until(client, 'closed'), { code: 4401, reason: 'logged out' });
+  });
+
+  test(`${way}: a tab that asks for the token and is closed is replaced by another`, async (t) => {
+    if (way === 'worker') await fakeWorkers();
+    const hub = await startHub(t);
+    let asked;
+    const silent = new Promise((resolve) => {
+      asked = resolve;
+    });
+    const one = openTab(t, hub, { getToken: () => new Promise(() => asked()) });
+    await silent;
+    const two = openTab(t, hub);
+    await until(two.client, 'connecting');
+    await settled();
+    one.client.close();
+    const connection = await hub.connection();
+    assert.equal(connection.token, 't1');
+    connection.welcome('a');
+    await until(two.client, 'open');
+  });
+
+  test(`${way}: in cookie mode no tab is asked`, async (t) => {
+    const { connection } = await openTabs(t, { getToken: undefined }, 'a');
+    assert.equal(connection.token, undefined);
+  });
+}
+
+test('worker: the last tab ends the connection', async (t) => {
+  await fakeWorkers();
+  const hub = await startHub(t);
+  const one = openTab(t, hub);
+  const connection = await hub.connection();
+  connection.welcome('a');
+  await until(one.client, 'open');
+  const two = openTab(t, hub);
+  await until(two.client, 'open');
+  one.client.close();
+  connection.message('a', 1);
+  await tells(two, 1);
+  two.client.close();
+  assert.equal(await connection.closed(), 1000);
+});
+
+test('leader: a name is a connection of its own', async (t) => {
+  const hub = await startHub(t);
+  openTab(t, hub);
+  await hub.connection();
+  openTab(t, hub, { share: 'another' });
+  await hub.connection();
+  openTab(t, hub, { share: 'another' });
+  await settled();
+  assert.equal(hub.untaken, 0);
+});
+
+test('a leader that closes is followed by a tab that resumes where it was', async (t) => {
+  const hub = await startHub(t);
+  const one = openTab(t, hub);
+  const connection = await hub.connection();
+  connection.welcome({ channel: 'a', position: at(1) }, 'plain');
+  const two = openTab(t, hub);
+  const three = openTab(t, hub);
+  const joined = three.client.subscribe('room:1');
+  await connection.join({ position: at(7) });
+  await joined;
+  connection.message('a', 2, at(2));
+  await tells(two, 1);
+  await tells(three, 1);
+  one.client.close();
+  assert.equal(await connection.closed(), 1000);
+  const again = await hub.connection();
+  assert.deepEqual(await again.frame(), { type: 'resume', positions: { a: at(2), 'room:1': at(7) } });
+  again.welcome({ channel: 'a', position: at(2), recovered: true }, 'plain');
+  again.message('a', 3, at(3));
+  assert.equal((await again.join({ position: at(7), recovered: true })).position, at(7));
+  again.message('room:1', 8, at(8));
+  assert.deepEqual(await tells(two, 3), ['a 2', 'resync plain', 'a 3']);
+  assert.deepEqual(await tells(three, 4), ['a 2', 'resync plain', 'a 3', 'room:1 8']);
+  assert.equal(hub.untaken, 0);
+});
+
+test('a worker that cannot be made leaves it to the tabs', async (t) => {
+  fake(
+    'SharedWorker',
+    class {
+      constructor() {
+        throw new Error('of another origin');
+      }
+    },
+  );
+  const { connect } = await import('../aldaba.js?refuses');
+  const hub = await startHub(t);
+  const tabs = [1, 2].map(() => connect({ url: hub.url, WebSocket, share: true, getToken: () => 't' }));
+  t.after(() => tabs.map((tab) => tab.close()));
+  const connection = await hub.connection();
+  connection.welcome('a');
+  await Promise.all(tabs.map((tab) => until(tab, 'open')));
+  assert.equal(hub.untaken, 0);
+});
+
+test('where nothing can be shared, each tab has a connection of its own', async (t) => {
+  fake('navigator', {});
+  const hub = await startHub(t);
+  const one = openTab(t, hub);
+  const two = openTab(t, hub);
+  for (const tab of [one, two]) {
+    const connection = await hub.connection();
+    connection.welcome('a');
+    await until(tab.client, 'open');
+    await heard(tab.client, connection);
+  }
+});
