@@ -5,6 +5,7 @@ import { tell } from './connection.js';
 import { clear, entitle, mark, show } from './feed.js';
 import { lines } from './lines.js';
 import { $, make, say } from './page.js';
+import { countUnread } from './unread.js';
 
 /**
  * @typedef {object} User
@@ -150,6 +151,7 @@ function be(user) {
     const panel = PANELS.find(({ of }) => of.test(channel));
     if (panel) show(panel.id, channel, data);
   });
+  countUnread(session, () => client === session);
   session.onResync((channel) => {
     const panel = PANELS.find(({ of }) => of.test(channel));
     if (panel) mark(panel.id);

@@ -207,6 +207,11 @@ test('everything is done with the keyboard alone', async (t) => {
   assert.equal(await focused(), 'private');
   assert.match(page.url(), /#anna$/, 'the address still says who one is');
   await page.keyboard.press('Tab');
+  assert.equal(await focused(), 'read', 'what the tests before have published is unread');
+  await page.keyboard.press('Enter');
+  await page.locator('#unread').waitFor({ state: 'hidden' });
+  assert.equal(await focused(), 'private');
+  await page.keyboard.press('Tab');
   assert.match(String(await focused()), /copy/);
 
   await page.locator('#user-anna').focus();
