@@ -160,6 +160,27 @@ func TestBatchSentAgainIsDeliveredOnce(t *testing.T) {
 	}
 }
 
+// TestUserCannotUseUpTheKeyOfAnother has users who guess what a backend will send.
+func TestUserCannotUseUpTheKeyOfAnother(t *testing.T) {
+	r := startReal(t)
+	for _, c := range []struct {
+		name, header string
+		duplicate    bool
+	}{
+		{"anna", tokenOf(t, "anna", time.Hour), false},
+		{"ben", tokenOf(t, "ben", time.Hour), false},
+		{"the backend", "Authorization: Bearer " + chatKey, false},
+		{"anna again, with another token", tokenOf(t, "anna", 2*time.Hour), true},
+		{"the backend again", "Authorization: Bearer " + chatKey, true},
+	} {
+		_, body := r.do(http.MethodPost, r.public+"/v1/publish", `{"channel":"room:lobby","data":1,"key":"k"}`, asJSON, c.header)
+		var got result
+		if err := json.Unmarshal([]byte(body), &got); err != nil || got.Channel != "room:lobby" || got.Duplicate != c.duplicate {
+			t.Errorf("%s: %s", c.name, body)
+		}
+	}
+}
+
 func TestPagesOfAHistory(t *testing.T) {
 	r := startReal(t)
 	r.do(http.MethodPost, r.public+"/v1/publish",

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"time"
@@ -71,6 +73,17 @@ func (k asker) allows(channel string, action auth.Action) bool {
 		return k.publisher.allows(channel)
 	}
 	return k.grants.Allows(channel, action)
+}
+
+// ownKey is an idempotency key among the asker's own: no user can use up, before it
+// is sent, the key of somebody else's message. Publishers share theirs with all who
+// publish straight to Redis.
+func (k asker) ownKey(key string) string {
+	if key == "" || k.publisher != nil {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key + " " + k.user)) // a key has no space
+	return "user/" + hex.EncodeToString(sum[:])
 }
 
 // withinRate takes n from what the asker may have in this second, or refuses.

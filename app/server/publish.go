@@ -65,6 +65,9 @@ func (a *api) publish(c *gin.Context) {
 	if !a.withinRate(c, who, len(o.messages)) {
 		return
 	}
+	for i := range o.messages {
+		o.messages[i].key = who.ownKey(o.messages[i].key)
+	}
 	answerResults(c, o, a.publishAll(c.Request.Context(), o.messages))
 }
 
