@@ -17,6 +17,7 @@ type catchUp struct {
 	held     []*frame // live messages since the log is being read
 	cost     int64    // of held
 	lost     bool     // not all were held: the log is to be read again
+	read     Page     // of the first answer; only if what is sent was partly read
 }
 
 // standing is what a client is told of its place in a history; empty without one.
@@ -116,6 +117,7 @@ func (c *channel) replay(m *membership, page Page) (more bool) {
 	if page.More || k.lost {
 		return true
 	}
+	c.correct(m)
 	m.at = k.from
 	for _, f := range k.held {
 		if m.wants(f.at) {
@@ -139,12 +141,38 @@ func (c *channel) place(m *membership, page Page) {
 	case !k.answered:
 		k.answered = true
 		m.wait.until = time.Time{}
-		m.wait.standing = standing{k.from.String(), &recovered, &page.Unread}
+		unread := k.unreadAt(page)
+		m.wait.standing = standing{k.from.String(), &recovered, &unread}
 		m.session.admitted(m)
 		m.wait.requests = nil
 	case !recovered:
 		m.session.send(resyncFrame(c, k.from))
 	}
+}
+
+// unreadAt returns how many of the unread messages are not behind k.from: whoever
+// counts on as messages come has the right number in the end. That cannot be if the
+// user has read some of them meanwhile, elsewhere: then read remembers it.
+func (k *catchUp) unreadAt(page Page) int {
+	behind := int(page.Head.Offset - k.from.Offset) //nolint:gosec // both are below 2⁵³
+	if page.Unread < behind {
+		k.read = page
+		k.read.Entries = nil
+	}
+	return max(0, page.Unread-behind)
+}
+
+// correct tells how many messages are unread if what was sent was read in part.
+// c.mu is held.
+func (c *channel) correct(m *membership) {
+	k := &m.wait.catchUp
+	if k.read.Read.IsZero() || k.from.Epoch != k.read.Head.Epoch || k.from.Offset < k.read.Head.Offset {
+		return
+	}
+	unread := k.read.Unread + int(k.from.Offset-k.read.Head.Offset) //nolint:gosec // both are below 2⁵³
+	f := answerFrame(answer{Type: "read", Channel: c.name, Position: k.read.Read.String(), Unread: &unread})
+	f.channel = c
+	m.session.send(f)
 }
 
 // offerAll queues entries as far as the session's queue has room, and reports whether

@@ -81,7 +81,7 @@ func TestResumesWhatWasMissed(t *testing.T) {
 	at3 := w.broker.write("inbox:a", numbers(1, 3)...)
 	w.broker.write("inbox:a", numbers(4, 700)...) // more than a page
 	c := w.resume("ann", inbox, map[string]Position{"inbox:a": at3, "elsewhere": at3})
-	if got := c.welcomed("inbox:a"); got != (state{at3.String(), true, 700.0}) {
+	if got := c.welcomed("inbox:a"); got != (state{at3.String(), true, 3.0}) {
 		t.Errorf("welcome says %v", got)
 	}
 	c.hears(4, 700)
@@ -165,7 +165,7 @@ func TestSubscribeResumesToo(t *testing.T) {
 	w.broker.write("feed:x", numbers(3, 5)...)
 	c := w.login("ann", claims{"feeds": []string{"x"}})
 	f := c.ask(`{"type":"subscribe","id":1,"channel":"feed:x","position":"`+at2.String()+`"}`, "joined")
-	if got := stateOf(f); got != (state{at2.String(), true, 5.0}) {
+	if got := stateOf(f); got != (state{at2.String(), true, 2.0}) {
 		t.Errorf("joined says %v", got)
 	}
 	c.hears(3, 5)
@@ -363,6 +363,16 @@ func TestAckTellsTheUsersSessions(t *testing.T) {
 	other.nothing()
 	if got := w.resume("ann", inbox, nil).welcomed("inbox:a"); got.unread != 1.0 {
 		t.Errorf("welcome says %v", got)
+	}
+	// A device that was away while another one read: it counts 0 and three messages,
+	// and is told that one is unread.
+	tablet := w.resume("ann", inbox, map[string]Position{"inbox:a": {"e0", 1, 1001}})
+	if got := tablet.welcomed("inbox:a"); got.unread != 0.0 {
+		t.Errorf("welcome says %v", got)
+	}
+	tablet.hears(2, 4)
+	if f := tablet.expect("read"); f["unread"] != 1.0 || f["position"] != "e0:3-1003" {
+		t.Errorf("got %v", f)
 	}
 	for frame, code := range map[string]string{
 		`"channel":"inbox:a","position":"e0:9-1009"`:  "gone",

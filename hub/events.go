@@ -74,11 +74,7 @@ func (h *Hub) ServeEvents(w http.ResponseWriter, r *http.Request, address string
 	defer h.roster.running.Done()
 	defer s.finish()
 	defer s.guard()
-	grants, no := s.requested(r.URL.Query()["channel"])
-	if no != nil {
-		h.refuse(w, r, *no)
-		return
-	}
+	grants := s.requested(r.URL.Query()["channel"])
 	s.events = newEvents(w)
 	if err := s.events.begin(); err != nil {
 		h.log.Debug("event stream not begun", "session", s.id, "error", err)
@@ -118,8 +114,9 @@ func (h *Hub) allowOrigin(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// requested returns the grants of channels that the client asks for.
-func (s *session) requested(channels []string) ([]auth.Grant, *refusal) {
+// requested returns the grants of channels that the client asks for. It is told of
+// those that it has not, after the welcome.
+func (s *session) requested(channels []string) []auth.Grant {
 	joined := make(map[string]bool)
 	for _, g := range s.grants.Auto() {
 		joined[g.Channel] = true
@@ -127,18 +124,27 @@ func (s *session) requested(channels []string) ([]auth.Grant, *refusal) {
 	var grants []auth.Grant
 	for _, channel := range channels {
 		g, ok := s.grants.Lookup(channel)
-		if !ok {
-			return nil, &refusal{http.StatusForbidden, codeForbidden, noReceive, 0}
-		}
-		if !joined[channel] {
+		switch {
+		case joined[channel]:
+		case !ok:
+			s.denyChannel(channel, codeForbidden, noReceive)
+		case len(joined) >= s.hub.limits.ChannelsPerSession:
+			s.denyChannel(channel, codeTooManyChannels, tooManyChannels)
+		default:
 			joined[channel] = true
 			grants = append(grants, g)
 		}
 	}
-	if len(joined) > s.hub.limits.ChannelsPerSession {
-		return nil, &refusal{http.StatusForbidden, codeTooManyChannels, tooManyChannels, 0}
+	return grants
+}
+
+// denyChannel refuses one channel of many; the frame repeats no name that is none.
+func (s *session) denyChannel(channel, code, message string) {
+	s.hub.metrics.denied(code)
+	if !auth.ValidChannel(channel) {
+		channel = ""
 	}
-	return grants, nil
+	s.answer(answer{Type: "error", Channel: channel, Code: code, Message: message})
 }
 
 // begin sends the head of the answer. A client that loses the connection comes back

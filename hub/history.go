@@ -38,6 +38,7 @@ type Page struct {
 	End     Position // of the last entry that was looked at, handed over or not; zero: none
 	More    bool     // there are more entries in the direction that was asked for
 	Unread  int      // entries that Query.User has not acknowledged
+	Read    Position // up to which Query.User has; zero: nothing
 }
 
 // Entry is one message of a channel's history.

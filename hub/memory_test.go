@@ -77,7 +77,11 @@ func (b *memoryBroker) Read(_ context.Context, q Query) (Page, error) {
 	log := b.logs[q.Channel]
 	p := Page{Head: b.head(q.Channel)}
 	if q.User != "" {
-		p.Unread = len(log) - int(b.upto[q.Channel+" "+q.User])
+		upto := b.upto[q.Channel+" "+q.User]
+		p.Unread = len(log) - int(upto) //nolint:gosec // a test's few
+		if upto > 0 {
+			p.Read = log[upto-1].Position
+		}
 	}
 	asked := q.After
 	if asked.IsZero() {

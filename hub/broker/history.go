@@ -85,7 +85,7 @@ func (b *Broker) stretchOf(q hub.Query, answer []any) (s stretch, err error) {
 	}
 	s.seal, s.Known, s.More = text(2), number(3) == 1, number(4) == 1
 	if q.User != "" {
-		if s.Unread, err = unread(s.Head, number(5), text(6)); err != nil {
+		if s.Unread, s.Read, err = unread(s.Head, number(5), text(6)); err != nil {
 			return s, err
 		}
 	}
@@ -115,16 +115,17 @@ func values(answer []any) (text func(int) string, number func(int) int64) {
 }
 
 // unread counts the entries behind the one that has been read, of those kept.
-func unread(head hub.Position, kept int64, read string) (int, error) {
+func unread(head hub.Position, kept int64, read string) (int, hub.Position, error) {
 	if read == "" {
-		return int(kept), nil
+		return int(kept), hub.Position{}, nil
 	}
 	at, err := hub.ParseEntryID(read)
 	if err != nil {
-		return 0, errGibber
+		return 0, at, errGibber
 	}
+	at.Epoch = head.Epoch
 	if at.Offset >= head.Offset {
-		return 0, nil
+		return 0, at, nil
 	}
-	return int(min(kept, int64(head.Offset-at.Offset))), nil //nolint:gosec // kept is small
+	return int(min(kept, int64(head.Offset-at.Offset))), at, nil //nolint:gosec // kept is small
 }
