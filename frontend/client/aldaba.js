@@ -105,7 +105,7 @@ export class Client {
   #sse;
   #share;
   #positions;
-  /** @type {((frame: any) => void) | undefined} hears what the hub says, too */
+  /** @type {((frame: any, byEvents: boolean) => void) | undefined} hears what the hub says, too */
   #tap;
   /** @type {Map<string, Unread>} the joined channels with history */
   #unread = new Map();
@@ -126,8 +126,6 @@ export class Client {
   /** How many WebSockets did not get through, and when the last of them was tried. One that did outweighs them all. */
   #blocked = 0;
   #triedAt = 0;
-  /** @type {string | undefined} the id of the last event, if events are received */
-  #eventId;
   /** @type {Set<string>} the channels that the present stream of events was asked for */
   #streamed = new Set();
   /** @type {string | undefined} the token of the present attempt */
@@ -160,15 +158,8 @@ export class Client {
   #refetches = new Map();
   /** @type {Map<string, Holdback>} the channels whose state is being fetched */
   #held = new Map();
-  #listeners = {
-    state: /** @type {Set<Function>} */ (new Set()),
-    message: /** @type {Set<Function>} */ (new Set()),
-    joined: /** @type {Set<Function>} */ (new Set()),
-    left: /** @type {Set<Function>} */ (new Set()),
-    resync: /** @type {Set<Function>} */ (new Set()),
-    read: /** @type {Set<Function>} */ (new Set()),
-    error: /** @type {Set<Function>} */ (new Set()),
-  };
+  /** @type {Map<string, Set<Function>>} by event */
+  #listeners = new Map();
 
   /**
    * @param {Options} options
@@ -184,8 +175,7 @@ export class Client {
     absolute.hash = ''; // the WebSocket constructor refuses fragments
     this.#url = absolute.href;
     this.#sse = sse && /\/ws$/.test(absolute.pathname);
-    if (!WebSocket && !this.#sse)
-      throw new TypeError('aldaba: no WebSocket here, pass one: connect({WebSocket})');
+    if (!WebSocket && !this.#sse) throw new TypeError('aldaba: no WebSocket here: connect({WebSocket})');
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
     this.#share = share === true ? 'tabs' : share;
@@ -333,7 +323,7 @@ export class Client {
     if (!isChannel(channel)) throw notChannel();
     const want = this.#wanted.get(channel);
     this.#forgo(channel);
-    want?.reject(new AldabaError('unsubscribed', 'unsubscribed before it was joined'));
+    want?.reject(new AldabaError('unsubscribed', 'unsubscribed meanwhile'));
     if (this.#state !== 'open' || !(want || this.#joined.has(channel))) return;
     if (this.#receiveOnly) {
       this.#unstream(channel);
@@ -397,7 +387,7 @@ export class Client {
   /** Leaves a channel by another stream that is not asked for it. @param {string} channel */
   #unstream(channel) {
     if (this.#joined.has(channel) && !this.#streamed.has(channel))
-      throw new AldabaError('receive_only', 'cannot leave it over server-sent events');
+      throw new AldabaError('receive_only', 'cannot unsubscribe over server-sent events');
     if (this.#joined.has(channel)) this.#leave(channel, 'unsubscribed');
     this.#ask();
   }
@@ -450,19 +440,16 @@ export class Client {
   }
 
   #open() {
-    this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
+    this.#after('connect', CONNECT_TIMEOUT, () => this.#noWelcomeInTime());
     let socket;
     try {
       socket = this.#socket = this.#newSocket();
     } catch (error) {
       this.#report(error); // such as ws: from an https: page
-      this.#lost(1006, 'the WebSocket could not be made');
+      this.#lost(1006, 'no WebSocket');
       return;
     }
-    socket.onmessage = (/** @type {{data: unknown, lastEventId?: string}} */ event) => {
-      this.#eventId = event.lastEventId || this.#eventId;
-      this.#hear(event.data);
-    };
+    socket.onmessage = (/** @type {{data: unknown}} */ event) => this.#hear(event.data);
     socket.onclose = (/** @type {{code: number, reason: string, retryAfter?: number}} */ event) =>
       this.#lost(event.code, event.reason, event.retryAfter);
     socket.onerror = () => {}; // a close always follows, and knows more
@@ -490,7 +477,7 @@ export class Client {
   #hello() {
     this.#drop('connection_lost');
     const attempt = this.#attempt;
-    this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
+    this.#after('connect', CONNECT_TIMEOUT, () => this.#noWelcomeInTime());
     if (this.#state !== 'connecting') this.#set('connecting', {});
     if (attempt !== this.#attempt) return;
     this.#send({
@@ -526,7 +513,6 @@ export class Client {
 
   /** @returns {any} */
   #webSocket() {
-    this.#eventId = undefined;
     const url = new URL(this.#url);
     const resume = this.#positions.size > 0;
     if (resume) url.search += url.search ? '&resume' : '?resume';
@@ -544,7 +530,7 @@ export class Client {
     url.pathname = url.pathname.replace(/ws$/, 'sse');
     this.#streamed = new Set(this.#wanted.keys());
     for (const channel of this.#streamed) url.searchParams.append('channel', channel);
-    const socket = new EventSocket(url.href, this.#token, this.#eventId ?? this.#positions.toString());
+    const socket = new EventSocket(url.href, this.#token, this.#positions.toString());
     socket.onbeat = () => this.#live();
     return socket;
   }
@@ -552,6 +538,12 @@ export class Client {
   #takesEvents() {
     if (!this.#sse || !this.#WebSocket) return this.#sse;
     return this.#blocked >= BLOCKED && Date.now() - this.#triedAt < EVENTS_TIME;
+  }
+
+  #noWelcomeInTime() {
+    // Whoever holds a shared connection says something at once. One that does not may be a tab that the browser froze.
+    if (this.#socket.shared) SharedSocket.giveUp(import.meta.url);
+    this.#lost(1006, 'no welcome in time');
   }
 
   /** Keeps count of what does not get through. */
@@ -605,8 +597,7 @@ export class Client {
     this.#joined.clear();
     const commands = [...this.#commands.values()];
     this.#commands.clear();
-    for (const { reject } of commands)
-      reject(new AldabaError(code, 'the connection ended before the answer'));
+    for (const { reject } of commands) reject(new AldabaError(code, 'the connection ended'));
   }
 
   /**
@@ -620,7 +611,7 @@ export class Client {
     if (this.#state === 'connecting' && hasExpired(this.#token)) {
       // A refused upgrade does not say why; told only now, for the hub may have the better clock.
       const attempt = this.#attempt;
-      this.#report(new AldabaError('bad_token', 'getToken gave a token that has expired'));
+      this.#report(new AldabaError('bad_token', 'getToken gave an expired token'));
       if (attempt !== this.#attempt) return;
     }
     if (code === EXPIRED) {
@@ -649,7 +640,6 @@ export class Client {
     for (const channel of this.#held.keys()) {
       this.#positions.revert(channel); // so that the next connect tells of the gap again
       this.#unhold(channel);
-      this.#eventId = undefined;
     }
     this.#positions.save();
     this.#listenToPage(false);
@@ -676,13 +666,13 @@ export class Client {
     try {
       frame = this.#socket.shared ? text : JSON.parse(/** @type {string} */ (text));
     } catch {
-      this.#report(new AldabaError('bad_frame', 'the hub sent what is not JSON'));
+      this.#report(new AldabaError('bad_frame', 'not JSON'));
       return;
     }
     if (!frame) return;
     this.#take(frame);
     this.#settle(frame);
-    this.#tap?.(frame);
+    this.#tap?.(frame, this.#receiveOnly);
   }
 
   /** @param {any} frame */
@@ -1024,7 +1014,7 @@ export class Client {
     else if (Date.now() - this.#heard < QUIET) return; // its next heartbeat tells
     this.#probing = true;
     this.#after('watch', DEAD, () => {
-      if (this.#probing) this.#lost(1006, 'the connection went silent');
+      if (this.#probing) this.#lost(1006, 'silence');
       else this.#watch();
     });
   }
@@ -1061,16 +1051,12 @@ export class Client {
 
   /** @param {EventName} event @param {Function} fn @returns {() => void} */
   #listen(event, fn) {
-    const set = this.#listeners[event];
-    set.add(fn);
-    return () => {
-      set.delete(fn);
-    };
+    return addTo(this.#listeners, event, fn);
   }
 
   /** @param {EventName} event @param {any[]} args */
   #emit(event, ...args) {
-    this.#dispatch(this.#listeners[event], args);
+    this.#dispatch(this.#listeners.get(event), args);
   }
 
   /** Calls each once, even if some come or go meanwhile. @param {Set<Function> | undefined} set @param {any[]} args */
@@ -1091,9 +1077,9 @@ export class Client {
 
   /** @param {unknown} error */
   #report(error) {
-    const { size } = this.#listeners.error;
-    if (!size) console.error('aldaba:', error);
-    for (const fn of this.#listeners.error) {
+    const listeners = this.#listeners.get('error');
+    if (!listeners) console.error('aldaba:', error);
+    for (const fn of listeners ?? []) {
       try {
         fn(error);
       } catch (another) {
@@ -1144,7 +1130,7 @@ function isChannel(channel) {
 }
 
 /**
- * @param {Map<string, Set<Function>>} sets by channel
+ * @param {Map<string, Set<Function>>} sets by channel, or event
  * @param {string} channel
  * @param {Function} fn
  * @returns {() => void} takes it out again
@@ -1161,7 +1147,7 @@ function addTo(sets, channel, fn) {
 }
 
 function notChannel() {
-  return new TypeError('aldaba: a channel is a string that is not empty');
+  return new TypeError('aldaba: a channel is a non-empty string');
 }
 
 /** Whether it is a JWT whose time is over; of other tokens nothing is known. @param {string | undefined} token */

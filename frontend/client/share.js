@@ -20,6 +20,7 @@ import { Positions, seen } from './positions.js';
 /** A module of this name is a file of its own; any other is a bundle, which a worker must not run. */
 const OWN_FILE = /\/aldaba(\.min)?\.js([?#]|$)/;
 const PREFIX = 'aldaba ';
+const MAX_RECENT = 100; // messages of one channel, for tabs that have heard less: more than come while a page reloads
 
 /** @type {Set<string>} what this page may not use although it is there */
 const broken = new Set();
@@ -39,8 +40,9 @@ export class Share {
   #state;
   /** @type {Set<string>} the channels that the token's claims yield: they are every tab's */
   #yielded = new Set();
-  /** @type {Set<string>} the channels of which nothing was lost when they were joined */
-  #recovered = new Set();
+  /** @type {Map<string, any>} what came last of channels with history, behind one that says from where on, and whether
+   *   nothing was lost when they were joined */
+  #recent = new Map();
   /** @type {{link: Link, resolve: (token: any) => void, reject: (error: Error) => void} | undefined} */
   #asked;
   #make;
@@ -110,9 +112,11 @@ export class Share {
 
   /** @param {string} id @param {(frame: object) => void} send @param {any} frame */
   #greet(id, send, { positions, url, sse, token }) {
-    const known = this.#links.has(id);
+    const known = this.#links.get(id);
     const link = { send, token, positions, wants: new Set(), joined: new Set(), asking: new Map() };
     this.#links.set(id, link);
+    // It may greet twice, for it did not know that it was heard. What it was asked between, it answers.
+    if (known && this.#asked?.link === known) this.#asked.link = link;
     if (!this.#client || this.#client.state === 'closed')
       this.#connect({ url, sse, getToken: token ? () => this.#askToken() : undefined });
     for (const channel of Object.keys(positions)) this.#seed(channel, positions[channel]);
@@ -125,7 +129,7 @@ export class Share {
   #connect(options) {
     const inner = {
       positions: new Positions(),
-      tap: (/** @type {any} */ frame) => this.#hear(frame),
+      tap: (/** @type {any} */ frame, /** @type {boolean} */ byEvents) => this.#hear(frame, byEvents),
     };
     this.#inner = inner;
     const client = this.#make(options, inner);
@@ -175,8 +179,18 @@ export class Share {
 
   /** Leaves a channel that no tab wants any more. @param {string} channel */
   #release(channel) {
-    const wanted = [...this.#links.values()].some((link) => link.wants.has(channel));
-    if (!wanted && !this.#yielded.has(channel)) this.#client?.unsubscribe(channel).catch(() => {});
+    if (!this.#isWanted(channel) && !this.#yielded.has(channel))
+      this.#client?.unsubscribe(channel).catch(() => {});
+  }
+
+  /** @param {Link} link @param {string} channel */
+  #isFor(link, channel) {
+    return this.#yielded.has(channel) || link.wants.has(channel);
+  }
+
+  /** Whether a tab has asked for it. @param {string} channel */
+  #isWanted(channel) {
+    return [...this.#links.values()].some((link) => link.wants.has(channel));
   }
 
   /** Another tab each time: one may be frozen. @returns {Promise<string>} */
@@ -197,24 +211,37 @@ export class Share {
 
   // What the hub says
 
-  /** @param {any} frame */
-  #hear(frame) {
-    switch (frame.type) {
-      case 'welcome':
+  /** @param {any} frame @param {boolean} byEvents whether it came as a server-sent event */
+  #hear(frame, byEvents) {
+    const { type, channel, position } = frame;
+    switch (type) {
+      case 'welcome': {
+        const before = this.#yielded;
         this.#welcome = frame;
         this.#yielded = new Set();
-        for (const entry of frame.channels ?? []) this.#note(entry, true);
+        // A stream of events is welcomed with what it was asked for, too: that is not every tab's.
+        for (const entry of frame.channels ?? [])
+          this.#note(entry, before.has(entry.channel) || !(byEvents && this.#isWanted(entry.channel)));
         for (const link of this.#links.values()) this.#admit(link);
         break;
+      }
       case 'joined':
-        this.#note(frame, frame.id === undefined);
+        this.#note(frame, frame.id === undefined && !(byEvents && this.#isWanted(channel)));
         for (const link of this.#links.values()) {
-          if (link.wants.has(frame.channel) || this.#yielded.has(frame.channel))
-            this.#join(link, frame.channel);
+          if (this.#isFor(link, channel)) this.#join(link, channel);
         }
         break;
+      case 'left':
+        this.#recent.delete(channel);
+        break;
       case 'message':
+        this.#keep(frame);
+        this.#spread(frame);
+        break;
       case 'resync':
+        if (position) this.#recent.set(channel, [frame]);
+        this.#spread(frame);
+        break;
       case 'read':
         this.#spread(frame);
         break;
@@ -224,21 +251,34 @@ export class Share {
   }
 
   /** @param {any} entry @param {boolean} yielded whether by the claims */
-  #note({ channel, recovered }, yielded) {
+  #note({ channel, position, recovered }, yielded) {
     if (yielded) this.#yielded.add(channel);
-    if (recovered) this.#recovered.add(channel);
-    else this.#recovered.delete(channel);
+    if (!position) return;
+    const last = this.#recent.get(channel);
+    const recent = recovered && last?.at(-1).position === position ? last : [{ position }];
+    recent.recovered = recovered;
+    this.#recent.set(channel, recent);
+  }
+
+  /** For tabs that come back. @param {any} frame a `message` */
+  #keep(frame) {
+    const recent = this.#recent.get(frame.channel);
+    if (recent?.push(frame) > MAX_RECENT) recent.shift();
   }
 
   /** To the tabs that have joined the channel. @param {any} frame */
   #spread(frame) {
-    const { type, channel, position } = frame;
     for (const link of this.#links.values()) {
-      if (!link.joined.has(channel)) continue;
-      const further = type === 'message' && !seen(position, link.positions[channel]);
-      if (position && (further || type === 'resync')) link.positions[channel] = position;
-      link.send(frame);
+      if (link.joined.has(frame.channel)) this.#pass(link, frame);
     }
+  }
+
+  /** @param {Link} link @param {any} frame */
+  #pass(link, frame) {
+    const { type, channel, position } = frame;
+    const before = type === 'message' && seen(position, link.positions[channel]);
+    if (position && type !== 'read' && !before) link.positions[channel] = position;
+    link.send(frame);
   }
 
   /** @param {string} channel @param {string} reason */
@@ -262,12 +302,10 @@ export class Share {
 
   /** That it is. @param {Link} link */
   #admit(link) {
-    const channels = [...this.#yielded];
-    for (const channel of link.wants) {
-      if (!this.#yielded.has(channel) && this.#client?.channels.includes(channel)) channels.push(channel);
-    }
+    const channels = this.#client?.channels.filter((channel) => this.#isFor(link, channel)) ?? [];
     link.joined = new Set(channels);
     link.send({ ...this.#welcome, channels: channels.map((channel) => this.#entry(link, channel)) });
+    for (const channel of channels) this.#catchUp(link, channel);
   }
 
   /** @param {Link} link @param {string} channel */
@@ -276,15 +314,15 @@ export class Share {
     link.asking.delete(channel);
     link.joined.add(channel);
     link.send({ type: 'joined', id, ...this.#entry(link, channel) });
+    this.#catchUp(link, channel);
   }
 
   /** How a tab joins a channel: it may have heard less than the connection, or more. @param {Link} link @param {string} channel */
   #entry(link, channel) {
     const position = this.#inner.positions.get(channel);
     const heard = link.positions[channel];
-    const recovered =
-      position !== undefined &&
-      (heard === position || (this.#recovered.has(channel) && seen(position, heard)));
+    const resumes = this.#recent.get(channel)?.recovered && seen(position, heard);
+    const recovered = Boolean(position && (resumes || this.#missed(link, channel)));
     if (position && !recovered) link.positions[channel] = position;
     return {
       channel,
@@ -292,6 +330,21 @@ export class Share {
       recovered,
       unread: this.#client?.unread(channel),
     };
+  }
+
+  /** The messages that a tab has not heard, if they are kept. @param {Link} link @param {string} channel */
+  #missed({ positions }, channel) {
+    const recent = this.#recent.get(channel) ?? [];
+    const heard = recent.findIndex((/** @type {any} */ { position }) => position === positions[channel]);
+    return heard < 0 ? undefined : recent.slice(heard + 1);
+  }
+
+  /** Sends a tab what it has not heard. @param {Link} link @param {string} channel */
+  #catchUp(link, channel) {
+    const missed = this.#missed(link, channel) ?? [];
+    for (const frame of missed) this.#pass(link, frame);
+    // It was told of them all before it heard them, and has counted them again.
+    if (missed.length) link.send({ type: 'read', channel, unread: this.#client?.unread(channel) });
   }
 
   /** @param {Link} link @param {string} channel @param {any} error */
@@ -338,6 +391,11 @@ export class SharedSocket {
     if (globalThis.SharedWorker && OWN_FILE.test(url) && !broken.has('worker')) return 'worker';
     if (globalThis.BroadcastChannel && locks() && !broken.has('tabs')) return 'tabs';
     return undefined;
+  }
+
+  /** Whoever holds the connection does not answer: this page shares it in that way no more. @param {string} url as for `way` */
+  static giveUp(url) {
+    broken.add(String(SharedSocket.way(url)));
   }
 
   /** @param {string} name of the connection @param {string} url as for `way` @param {Make} make */

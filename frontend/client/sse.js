@@ -11,7 +11,7 @@ const FINAL = [400, 401, 403];
  */
 export class EventSocket {
   receiveOnly = true;
-  /** @type {((event: {data: string, lastEventId?: string}) => void) | null} */
+  /** @type {((event: {data: string}) => void) | null} */
   onmessage = null;
   /** @type {((event: {code: number, reason: string, retryAfter?: number}) => void) | null} */
   onclose = null;
@@ -42,8 +42,7 @@ export class EventSocket {
   async #run(url, options) {
     try {
       const response = await fetch(url, options);
-      if (/^text\/event-stream\b/.test(response.headers.get('Content-Type') ?? ''))
-        await this.#read(response);
+      if (response.headers.get('Content-Type')?.startsWith('text/event-stream')) await this.#read(response);
       else await this.#refused(response);
     } catch {
       this.#end(BROKEN, '');
@@ -80,12 +79,8 @@ export class EventSocket {
 
   /** @param {string[]} lines of one event @returns {string[]} none, for the next */
   #event(lines) {
-    const values = (/** @type {string} */ name) =>
-      lines
-        .filter((line) => line.startsWith(`${name}:`))
-        .map((line) => line.slice(name.length + 1).trimStart());
-    const data = values('data');
-    if (data.length) this.onmessage?.({ data: data.join('\n'), lastEventId: values('id').at(-1) });
+    const data = lines.filter((line) => line.startsWith('data:')).map((line) => line.slice(5).trimStart());
+    if (data.length) this.onmessage?.({ data: data.join('\n') });
     return [];
   }
 
