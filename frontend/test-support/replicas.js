@@ -137,6 +137,14 @@ export class Replicas {
     });
   }
 
+  /** Resolves when the replica that was started last has so many sessions. @param {number} count */
+  sessions(count) {
+    return eventually(`at ${count} sessions`, async () => {
+      const text = await this.#replicas[this.#replicas.length - 1].metrics();
+      return text.includes(`\naldaba_sessions ${count}\n`);
+    });
+  }
+
   /** The cookie of a user who is logged in. @param {string} user */
   cookie(user) {
     const now = Math.floor(Date.now() / 1000);
