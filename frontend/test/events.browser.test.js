@@ -1,4 +1,5 @@
-// The browser's own EventSource, in Chromium, against replicas of `aldaba serve` on a real Redis.
+// Server-sent events in Chromium, by the browser's own EventSource and by the client, against replicas of `aldaba serve`
+// on a real Redis.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -97,4 +98,53 @@ test('a stock EventSource goes on where it was when its replica dies, on another
     ...new Set(/** @type {any} */ (globalThis).told.map((/** @type {any} */ f) => f.type)),
   ]);
   assert.deepEqual(types, ['welcome', 'message'], 'no resync, and no close: the replicas were killed');
+});
+
+test('where no WebSocket gets through, the client goes on over events when its replica dies, and after a reload', async (t) => {
+  const hub = await Replicas.create();
+  t.after(() => hub.remove());
+  const first = await hub.start();
+  await hub.start();
+  const context = await browser.newContext();
+  t.after(() => context.close());
+  await context.addCookies([hub.cookie('42')]);
+  await context.addInitScript(() => {
+    // As behind a proxy that does not know the upgrade: made, and never open.
+    globalThis.WebSocket = /** @type {any} */ (
+      class {
+        constructor() {
+          setTimeout(() => /** @type {any} */ (this).onclose?.({ code: 1006, reason: '' }));
+        }
+        close() {}
+      }
+    );
+  });
+  const page = await context.newPage();
+  const join = async () => {
+    await page.goto(`${hub.url}/healthz`);
+    await page.evaluate(async () => {
+      const { connect } = await import(/** @type {any} */ ('/aldaba.js'));
+      /** @type {any[]} */
+      const told = [];
+      const client = connect({ store: 'mine' });
+      client.onMessage((/** @type {any} */ { data }) => told.push({ type: 'message', data }));
+      client.onResync(() => told.push({ type: 'message', data: 'resync' }));
+      Object.assign(globalThis, { client, told });
+    });
+  };
+  const open = () => page.waitForFunction(() => /** @type {any} */ (globalThis).client.state === 'open');
+  const publish = async (/** @type {number[]} */ ...numbers) => {
+    for (const n of numbers) await hub.redis('fcall', 'aldaba_publish', '1', 'user:42', String(n));
+  };
+  await join();
+  await open();
+  await publish(1, 2);
+  assert.deepEqual(await heard(page, 2), [1, 2]);
+  await first.kill();
+  await publish(3, 4);
+  assert.deepEqual(await heard(page, 4), [1, 2, 3, 4]);
+  await page.goto('about:blank');
+  await publish(5, 6);
+  await join();
+  assert.deepEqual(await heard(page, 6), [5, 6]);
 });
