@@ -119,7 +119,8 @@ export class Share {
     if (known && this.#asked?.link === known) this.#asked.link = link;
     if (!this.#client || this.#client.state === 'closed')
       this.#connect({ url, sse, getToken: token ? () => this.#askToken() : undefined });
-    for (const channel of Object.keys(positions)) this.#seed(channel, positions[channel]);
+    for (const [channel, position] of Object.entries(positions))
+      this.#seed(channel, /** @type {string} */ (position));
     if (this.#client?.state === 'open') this.#admit(link);
     else this.#tell(link);
     if (!known) locks()?.request(lockOf(id), () => this.drop(id));
@@ -302,7 +303,8 @@ export class Share {
 
   /** That it is. @param {Link} link */
   #admit(link) {
-    const channels = this.#client?.channels.filter((channel) => this.#isFor(link, channel)) ?? [];
+    const { channels: joined } = /** @type {Client} */ (this.#client);
+    const channels = joined.filter((channel) => this.#isFor(link, channel));
     link.joined = new Set(channels);
     link.send({ ...this.#welcome, channels: channels.map((channel) => this.#entry(link, channel)) });
     for (const channel of channels) this.#catchUp(link, channel);
@@ -368,7 +370,7 @@ function lockOf(id) {
 /** A tab's end of the shared connection. It opens anew whenever the connection is held by someone else. */
 export class SharedSocket {
   shared = true;
-  id = `${Date.now()}-${Math.random()}`;
+  id = String(Math.random());
   onopen = () => {};
   /** @type {((event: {data: any}) => void) | null} */
   onmessage = null;

@@ -45,14 +45,14 @@ export class EventSocket {
       if (response.headers.get('Content-Type')?.startsWith('text/event-stream')) await this.#read(response);
       else await this.#refused(response);
     } catch {
-      this.#end(BROKEN, '');
+      this.#end(BROKEN);
     }
   }
 
   /** What is no answer of a hub, such as the page of a proxy, decides nothing. @param {Response} response */
   async #refused(response) {
     const { status } = response;
-    if (status === 204) return this.#end(4403, ''); // what ends an EventSource
+    if (status === 204) return this.#end(4403); // what ends an EventSource
     const { type, message, retry_after } = await response.json();
     const code = FINAL.includes(status) ? LATER + status : LATER;
     return this.#end(type === 'error' ? code : BROKEN, message, retry_after);
@@ -66,7 +66,7 @@ export class EventSocket {
     let lines = [];
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return this.#end(BROKEN, '');
+      if (done) return this.#end(BROKEN);
       this.onbeat();
       const parts = (rest + value).split(/\r?\n/);
       rest = /** @type {string} */ (parts.pop());
@@ -84,8 +84,8 @@ export class EventSocket {
     return [];
   }
 
-  /** @param {number} code @param {string} reason @param {number} [retryAfter] */
-  #end(code, reason, retryAfter) {
+  /** @param {number} code @param {string} [reason] @param {number} [retryAfter] */
+  #end(code, reason = '', retryAfter) {
     this.onclose?.({ code, reason, retryAfter });
     this.close();
   }

@@ -503,7 +503,7 @@ test('a worker that cannot be made leaves it to the tabs', async (t) => {
 test('a tab does without a leader that does not answer', async (t) => {
   const hub = await startHub(t);
   const frozen = new Promise((resolve) => t.after(resolve));
-  navigator.locks.request(`aldaba tabs ${hub.url}`, () => frozen);
+  navigator.locks.request(`aldaba true ${hub.url}`, () => frozen);
   const tick = stopTheClock(t);
   const client = connect({ url: hub.url, WebSocket, share: true, getToken: () => 't' });
   t.after(() => client.close());
