@@ -5,7 +5,7 @@ import { AldabaError } from './error.js';
 import { Holdback } from './holdback.js';
 import { checkChannel, Listeners } from './listeners.js';
 import { Positions, seen } from './positions.js';
-import { SharedSocket, serve } from './share.js';
+import { SharedSocket, serve } from './shared-socket.js';
 import { EventSocket } from './sse.js';
 import { backoff, SECOND, Timers, upTo } from './time.js';
 import { fetchToken, hasExpired, isFatal } from './token.js';

@@ -1,6 +1,7 @@
-// One connection for all tabs of a browser. It is held by a SharedWorker, which runs this very module, or else by one of
+// One connection for all tabs of a browser. It is held by a SharedWorker, which runs the client, too, or else by one of
 // the tabs, the leader, whom the others reach through a BroadcastChannel. To a tab it looks like a WebSocket to a hub.
 
+import { lockOf, locks } from './locks.js';
 import { Positions, seen } from './positions.js';
 
 /**
@@ -17,14 +18,7 @@ import { Positions, seen } from './positions.js';
  * @property {Map<string, any>} asking the ids of its commands that wait for a channel
  */
 
-/** A module of this name is a file of its own; any other is a bundle, which a worker must not run. */
-const OWN_FILE = /\/aldaba(\.min)?\.js([?#]|$)/;
-const PREFIX = 'aldaba ';
 const MAX_RECENT = 100; // messages of one channel, for tabs that have heard less: more than come while a page reloads
-
-/** @type {Set<string>} what this page may not use although it is there */
-const broken = new Set();
-const locks = () => (broken.has('locks') ? undefined : globalThis.navigator?.locks);
 
 /** The connection that the tabs share, where it is held. */
 export class Share {
@@ -360,144 +354,4 @@ export class Share {
 /** @param {Link} link @param {any} id @param {any} error */
 function refuse(link, id, { code = 'failed', message, retryAfter }) {
   link.send({ type: 'error', id, code, message, retry_after: retryAfter });
-}
-
-/** What a tab holds as long as it lives. @param {string} id */
-function lockOf(id) {
-  return `${PREFIX}tab ${id}`;
-}
-
-/** A tab's end of the shared connection. It opens anew whenever the connection is held by someone else. */
-export class SharedSocket {
-  shared = true;
-  id = String(Math.random());
-  onopen = () => {};
-  /** @type {((event: {data: any}) => void) | null} */
-  onmessage = null;
-  /** @type {((event: {code: number, reason: string}) => void) | null} */
-  onclose = null;
-  #name;
-  #url;
-  #make;
-  /** @type {((text: string) => void) | undefined} */
-  #post;
-  #gone = new AbortController();
-  /** Gives up what is held: locks, channels, the lead. @type {(() => void)[]} */
-  #held = [];
-
-  /**
-   * @param {string} url of the module that a worker is to run
-   * @returns {'worker' | 'tabs' | undefined} who may hold a shared connection here
-   */
-  static way(url) {
-    if (globalThis.SharedWorker && OWN_FILE.test(url) && !broken.has('worker')) return 'worker';
-    if (globalThis.BroadcastChannel && locks() && !broken.has('tabs')) return 'tabs';
-    return undefined;
-  }
-
-  /** Whoever holds the connection does not answer: this page shares it in that way no more. @param {string} url as for `way` */
-  static giveUp(url) {
-    broken.add(String(SharedSocket.way(url)));
-  }
-
-  /** @param {string} name of the connection @param {string} url as for `way` @param {Make} make */
-  constructor(name, url, make) {
-    this.#name = PREFIX + name;
-    this.#url = url;
-    this.#make = make;
-    this.#hold(lockOf(this.id), () => this.#start());
-    if (!locks()) queueMicrotask(() => this.#start());
-  }
-
-  /** @param {string} text */
-  send(text) {
-    this.#post?.(text);
-  }
-
-  close() {
-    this.send('{"type":"bye"}');
-    this.#post = undefined;
-    this.#gone.abort();
-    for (const release of this.#held.splice(0)) release();
-  }
-
-  #start() {
-    const way = SharedSocket.way(this.#url);
-    try {
-      if (way === 'worker') this.#toWorker();
-      else if (way) this.#toLeader();
-      else this.onclose?.({ code: 1006, reason: '' });
-    } catch {
-      this.#cannot(String(way)); // the module is of another origin, or the policy of the page forbids
-    }
-  }
-
-  /** @param {string} what */
-  #cannot(what) {
-    if (this.#gone.signal.aborted) return;
-    broken.add(what);
-    this.#start();
-  }
-
-  #toWorker() {
-    const worker = new SharedWorker(this.#url, { type: 'module', name: this.#name });
-    const { port } = worker;
-    worker.onerror = () => this.#cannot('worker');
-    port.onmessage = ({ data }) => this.onmessage?.({ data });
-    this.#post = (text) => port.postMessage(text);
-    this.#held.push(() => port.close());
-    this.onopen();
-  }
-
-  #toLeader() {
-    const tabs = new BroadcastChannel(this.#name);
-    tabs.onmessage = ({ data }) => {
-      if (data.to === this.id) this.onmessage?.({ data: data.frame });
-      else if (data.lead) this.onopen();
-    };
-    this.#post = (text) => tabs.postMessage({ from: this.id, text });
-    this.#held.push(() => tabs.close());
-    this.onopen(); // there may be a leader
-    this.#hold(this.#name, () => this.#lead());
-  }
-
-  #lead() {
-    if (this.#gone.signal.aborted) return;
-    const tabs = new BroadcastChannel(this.#name); // another one: this tab is a tab like all
-    const share = new Share(this.#make);
-    tabs.onmessage = ({ data: { from, text } }) => {
-      if (from) share.take(from, (frame) => tabs.postMessage({ to: from, frame }), JSON.parse(text));
-    };
-    this.#held.push(
-      () => share.end(),
-      () => tabs.close(),
-    );
-    tabs.postMessage({ lead: true });
-  }
-
-  /** Calls fn once the lock is had, and keeps it until closed. @param {string} name @param {() => void} fn */
-  #hold(name, fn) {
-    const has = () => {
-      fn();
-      return new Promise((resolve) => this.#held.push(() => resolve(undefined)));
-    };
-    locks()
-      ?.request(name, { signal: this.#gone.signal }, has)
-      .catch(() => this.#cannot('locks'));
-  }
-}
-
-/** In a worker of ours: holds the connection. @param {Make} make */
-export function serve(make) {
-  const worker = /** @type {any} */ (globalThis);
-  if (!worker.SharedWorkerGlobalScope || !worker.name?.startsWith(PREFIX)) return;
-  const share = new Share(make);
-  worker.onconnect = (/** @type {MessageEvent} */ { ports: [port] }) => {
-    let id = '';
-    port.onmessage = ({ data }) => {
-      const frame = JSON.parse(data);
-      id = frame.tab ?? id;
-      share.take(id, (answer) => port.postMessage(answer), frame);
-    };
-  };
 }
