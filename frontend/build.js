@@ -7,6 +7,10 @@ import { build } from 'esbuild';
 const CLIENT = fileURLToPath(new URL('client/', import.meta.url));
 export const TARGET = `${CLIENT}aldaba.min.js`;
 
+/** What modules call each other's parts, and nothing else: no page, frame or browser knows these names. */
+const INTERNAL =
+  /^(receiveOnly|onbeat|shared|wants|asking|tap|wake|link|giveUp|unpin|pin|revert|save|held|hold|again|run|end|count|promise|drop|take|way|after|pause|stop|stopAll|of|tell|call|ask|settle|refuse)$/;
+
 /** @returns {Promise<string>} the module, whole and without comments but for where it comes from */
 export async function minified() {
   const { outputFiles } = await build({
@@ -16,7 +20,8 @@ export async function minified() {
     format: 'esm',
     target: 'es2022',
     write: false,
-    banner: { js: '// aldaba, MIT. Source: frontend/client/aldaba.js' },
+    mangleProps: INTERNAL,
+    banner: { js: '// MIT. Source: frontend/client/aldaba.js' },
   });
   return outputFiles[0].text;
 }

@@ -1,9 +1,16 @@
 // aldaba: the client of the Aldaba hub, for browsers and Node. It speaks aldaba.v1 and depends on nothing.
 
+import { Commands, noAnswer } from './commands.js';
+import { AldabaError } from './error.js';
 import { Holdback } from './holdback.js';
+import { checkChannel, Listeners } from './listeners.js';
 import { Positions, seen } from './positions.js';
-import { SharedSocket, serve } from './share.js';
+import { SharedSocket, serve } from './shared-socket.js';
 import { EventSocket } from './sse.js';
+import { backoff, SECOND, Timers, upTo } from './time.js';
+import { fetchToken, hasExpired, isFatal } from './token.js';
+
+export { AldabaError };
 
 /**
  * @typedef {'connecting' | 'open' | 'waiting' | 'closed'} State
@@ -51,42 +58,21 @@ import { EventSocket } from './sse.js';
  */
 
 const PROTOCOL = 'aldaba.v1';
-const SECOND = 1000;
 const CONNECT_TIMEOUT = 15 * SECOND; // from the handshake to welcome; the hub gives up at ten
-const ANSWER_TIMEOUT = 15 * SECOND;
-const TOKEN_TIMEOUT = 15 * SECOND;
+const STREAM_TIMEOUT = 15 * SECOND; // until a stream of events has brought what it was asked for
 const QUIET = 25 * SECOND; // nothing heard for so long: ping
 const DEAD = 10 * SECOND; // and nothing after the ping: gone
 const STABLE = 5 * SECOND; // a session that lives so long ends the back-off
 const BLOCKED = 2; // WebSockets that failed before any was welcomed: something in between does not let them through
 const EVENTS_TIME = 300 * SECOND; // after which a reconnect tries a WebSocket again
-const BACKOFF_FIRST = 1 * SECOND;
-const BACKOFF_MAX = 30 * SECOND;
 const RESTART_SPREAD = 5 * SECOND;
 const ASK_GAP = 60; // between two subscribes: the hub takes twenty frames a second
 const RETRY_MARGIN = 100; // beyond what the hub says to wait, for its clock is not this one
-const TOKEN_LEEWAY = 60 * SECOND; // by which the clock here may be ahead before a token is called expired
 const REFRESH_GAP = 5 * SECOND; // tokens that live less than a minute are `expiring` at once, again and again
 
 const EXPIRED = 4401;
 /** The closes that mean a bug of the client: coming back would only repeat it. */
 const BUGS = [1002, 1003, 1007, 1009];
-
-/** What a refused or failed command rejects with. */
-export class AldabaError extends Error {
-  /**
-   * @param {string} code of the hub's `error` frame, or the client's own: `offline`, `connection_lost`, `timeout`,
-   *   `closed`, `unsubscribed`, `bad_token`, `bad_frame`, `receive_only`
-   * @param {string} message
-   * @param {number} [retryAfter] seconds after which the same command may succeed
-   */
-  constructor(code, message, retryAfter) {
-    super(message);
-    this.name = 'AldabaError';
-    this.code = code;
-    this.retryAfter = retryAfter;
-  }
-}
 
 /**
  * Connects to a hub, and stays connected. Throws a TypeError when the URL is unusable or there is no way to connect.
@@ -105,7 +91,7 @@ export class Client {
   #sse;
   #share;
   #positions;
-  /** @type {((frame: any) => void) | undefined} hears what the hub says, too */
+  /** @type {((frame: any, byEvents: boolean) => void) | undefined} hears what the hub says, too */
   #tap;
   /** @type {Map<string, Unread>} the joined channels with history */
   #unread = new Map();
@@ -126,8 +112,6 @@ export class Client {
   /** How many WebSockets did not get through, and when the last of them was tried. One that did outweighs them all. */
   #blocked = 0;
   #triedAt = 0;
-  /** @type {string | undefined} the id of the last event, if events are received */
-  #eventId;
   /** @type {Set<string>} the channels that the present stream of events was asked for */
   #streamed = new Set();
   /** @type {string | undefined} the token of the present attempt */
@@ -143,32 +127,35 @@ export class Client {
   #missed = new Set();
   #asking = 0;
 
-  #lastId = 0;
-  /** @type {Map<number, {resolve: (frame: any) => void, reject: (error: Error) => void}>} */
-  #commands = new Map();
-  /** @type {Map<string | number, any>} by what they are for; a command's by its id */
-  #timers = new Map();
+  #timers = new Timers();
+  #commands = new Commands(this.#timers, (frame) => this.#send(frame));
 
   #heard = 0;
   #probing = false;
   #expiring = false;
   #refreshing = 0;
 
-  /** @type {Map<string, Set<Function>>} by channel */
-  #handlers = new Map();
-  /** @type {Map<string, Set<Function>>} what fetches the state of a channel */
-  #refetches = new Map();
+  /** Tells of what rejects no promise. */
+  #report = (/** @type {unknown} */ error) => {
+    const listeners = this.#listeners.of('error');
+    if (!listeners.length) console.error('aldaba:', error);
+    for (const fn of listeners) {
+      try {
+        fn(error);
+      } catch (another) {
+        console.error('aldaba:', another);
+      }
+    }
+  };
+
+  /** By channel. */
+  #handlers = new Listeners(this.#report);
+  /** What fetches the state of a channel. */
+  #refetches = new Listeners(this.#report);
   /** @type {Map<string, Holdback>} the channels whose state is being fetched */
   #held = new Map();
-  #listeners = {
-    state: /** @type {Set<Function>} */ (new Set()),
-    message: /** @type {Set<Function>} */ (new Set()),
-    joined: /** @type {Set<Function>} */ (new Set()),
-    left: /** @type {Set<Function>} */ (new Set()),
-    resync: /** @type {Set<Function>} */ (new Set()),
-    read: /** @type {Set<Function>} */ (new Set()),
-    error: /** @type {Set<Function>} */ (new Set()),
-  };
+  /** By event. */
+  #listeners = new Listeners(this.#report);
 
   /**
    * @param {Options} options
@@ -184,11 +171,10 @@ export class Client {
     absolute.hash = ''; // the WebSocket constructor refuses fragments
     this.#url = absolute.href;
     this.#sse = sse && /\/ws$/.test(absolute.pathname);
-    if (!WebSocket && !this.#sse)
-      throw new TypeError('aldaba: no WebSocket here, pass one: connect({WebSocket})');
+    if (!WebSocket && !this.#sse) throw new TypeError('aldaba: no WebSocket: connect({WebSocket})');
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
-    this.#share = share === true ? 'tabs' : share;
+    this.#share = share;
     this.#positions = inner.positions ?? new Positions(store);
     this.#tap = inner.tap;
     inner.wake = this.#wake;
@@ -225,7 +211,7 @@ export class Client {
    * @returns {() => void} takes the handler off
    */
   on(channel, fn) {
-    return addTo(this.#handlers, channel, fn);
+    return this.#handlers.add(channel, fn);
   }
 
   /**
@@ -234,7 +220,7 @@ export class Client {
    * @returns {() => void} takes the listener off, as with all that follow
    */
   onMessage(fn) {
-    return this.#listen('message', fn);
+    return this.#listeners.add('message', fn);
   }
 
   /**
@@ -242,8 +228,8 @@ export class Client {
    * @param {(state: State, info: StateInfo) => void} fn
    */
   onState(fn) {
-    const off = this.#listen('state', fn);
-    this.#call(fn, [this.#state, this.#info]);
+    const off = this.#listeners.add('state', fn);
+    this.#listeners.call(fn, this.#state, this.#info);
     return off;
   }
 
@@ -266,8 +252,8 @@ export class Client {
    * @param {any} [fn]
    */
   onResync(channel, fn) {
-    if (typeof channel === 'function') return this.#listen('resync', channel);
-    return addTo(this.#refetches, channel, fn);
+    if (typeof channel === 'function') return this.#listeners.add('resync', channel);
+    return this.#refetches.add(channel, fn);
   }
 
   /**
@@ -275,7 +261,7 @@ export class Client {
    * @param {(channel: string) => void} fn
    */
   onJoined(fn) {
-    return this.#listen('joined', fn);
+    return this.#listeners.add('joined', fn);
   }
 
   /**
@@ -284,7 +270,7 @@ export class Client {
    * @param {(channel: string, reason: string) => void} fn
    */
   onLeft(fn) {
-    return this.#listen('left', fn);
+    return this.#listeners.add('left', fn);
   }
 
   /**
@@ -292,7 +278,7 @@ export class Client {
    * @param {(channel: string, unread: number) => void} fn
    */
   onRead(fn) {
-    return this.#listen('read', fn);
+    return this.#listeners.add('read', fn);
   }
 
   /**
@@ -301,7 +287,7 @@ export class Client {
    * @param {(error: any) => void} fn
    */
   onError(fn) {
-    return this.#listen('error', fn);
+    return this.#listeners.add('error', fn);
   }
 
   /**
@@ -312,16 +298,21 @@ export class Client {
    * @returns {Promise<void>}
    */
   subscribe(channel) {
-    if (!isChannel(channel)) return Promise.reject(notChannel());
-    if (this.#state === 'closed') return Promise.reject(new AldabaError('closed', 'the client is closed'));
-    let want = this.#wanted.get(channel);
+    let want = this.#state !== 'closed' && this.#wanted.get(channel);
     if (!want) {
       want = subscription();
-      this.#wanted.set(channel, want);
-      if (this.#joined.has(channel)) this.#hold(want);
-      else if (this.#state === 'open') this.#ask();
+      this.#want(channel, want).catch(want.reject);
     }
     return want.promise;
+  }
+
+  /** @param {string} channel @param {Subscription} want */
+  async #want(channel, want) {
+    checkChannel(channel);
+    if (this.#state === 'closed') throw new AldabaError('closed', 'the client is closed');
+    this.#wanted.set(channel, want);
+    if (this.#joined.has(channel)) this.#hold(want);
+    else if (this.#state === 'open') this.#ask();
   }
 
   /**
@@ -330,17 +321,17 @@ export class Client {
    * @returns {Promise<void>}
    */
   async unsubscribe(channel) {
-    if (!isChannel(channel)) throw notChannel();
+    checkChannel(channel);
     const want = this.#wanted.get(channel);
     this.#forgo(channel);
-    want?.reject(new AldabaError('unsubscribed', 'unsubscribed before it was joined'));
+    want?.reject(new AldabaError('unsubscribed', 'unsubscribed meanwhile'));
     if (this.#state !== 'open' || !(want || this.#joined.has(channel))) return;
     if (this.#receiveOnly) {
       this.#unstream(channel);
       return;
     }
     try {
-      await this.#command({ type: 'unsubscribe', channel });
+      await this.#commands.ask({ type: 'unsubscribe', channel });
     } catch (error) {
       // Without the connection, or the channel, there is nothing to leave.
       if (!['not_joined', 'connection_lost', 'closed'].includes(/** @type {any} */ (error)?.code))
@@ -377,7 +368,8 @@ export class Client {
    * @returns {Promise<number>}
    */
   async ack(channel, position = this.#positions.get(channel)) {
-    if (isChannel(channel) && !position) throw new AldabaError('no_history', 'no position was heard of it');
+    checkChannel(channel);
+    if (!position) throw new AldabaError('no_history', 'nothing was heard of it');
     await this.#now({ type: 'ack', channel, position });
     return this.unread(channel) ?? 0;
   }
@@ -397,7 +389,7 @@ export class Client {
   /** Leaves a channel by another stream that is not asked for it. @param {string} channel */
   #unstream(channel) {
     if (this.#joined.has(channel) && !this.#streamed.has(channel))
-      throw new AldabaError('receive_only', 'cannot leave it over server-sent events');
+      throw new AldabaError('receive_only', 'cannot unsubscribe over server-sent events');
     if (this.#joined.has(channel)) this.#leave(channel, 'unsubscribed');
     this.#ask();
   }
@@ -432,7 +424,7 @@ export class Client {
       return;
     }
     try {
-      this.#token = await this.#fetchToken();
+      this.#token = await fetchToken(this.#getToken, this.#timers);
     } catch (error) {
       if (attempt !== this.#attempt) return;
       this.#report(error);
@@ -450,19 +442,16 @@ export class Client {
   }
 
   #open() {
-    this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
+    this.#timers.after('connect', CONNECT_TIMEOUT, () => this.#noWelcomeInTime());
     let socket;
     try {
       socket = this.#socket = this.#newSocket();
     } catch (error) {
       this.#report(error); // such as ws: from an https: page
-      this.#lost(1006, 'the WebSocket could not be made');
+      this.#lost(1006, 'no WebSocket');
       return;
     }
-    socket.onmessage = (/** @type {{data: unknown, lastEventId?: string}} */ event) => {
-      this.#eventId = event.lastEventId || this.#eventId;
-      this.#hear(event.data);
-    };
+    socket.onmessage = (/** @type {{data: unknown}} */ event) => this.#hear(event.data);
     socket.onclose = (/** @type {{code: number, reason: string, retryAfter?: number}} */ event) =>
       this.#lost(event.code, event.reason, event.retryAfter);
     socket.onerror = () => {}; // a close always follows, and knows more
@@ -490,7 +479,7 @@ export class Client {
   #hello() {
     this.#drop('connection_lost');
     const attempt = this.#attempt;
-    this.#after('connect', CONNECT_TIMEOUT, () => this.#lost(1006, 'no welcome in time'));
+    this.#timers.after('connect', CONNECT_TIMEOUT, () => this.#noWelcomeInTime());
     if (this.#state !== 'connecting') this.#set('connecting', {});
     if (attempt !== this.#attempt) return;
     this.#send({
@@ -517,7 +506,7 @@ export class Client {
   /** The shared connection takes the token of this tab. */
   async #giveToken() {
     const socket = this.#socket;
-    const answer = await this.#fetchToken().then(
+    const answer = await fetchToken(this.#getToken, this.#timers).then(
       (token) => ({ token }),
       (error) => ({ error: String(error?.message), fatal: isFatal(error) }),
     );
@@ -526,7 +515,6 @@ export class Client {
 
   /** @returns {any} */
   #webSocket() {
-    this.#eventId = undefined;
     const url = new URL(this.#url);
     const resume = this.#positions.size > 0;
     if (resume) url.search += url.search ? '&resume' : '?resume';
@@ -544,7 +532,7 @@ export class Client {
     url.pathname = url.pathname.replace(/ws$/, 'sse');
     this.#streamed = new Set(this.#wanted.keys());
     for (const channel of this.#streamed) url.searchParams.append('channel', channel);
-    const socket = new EventSocket(url.href, this.#token, this.#eventId ?? this.#positions.toString());
+    const socket = new EventSocket(url.href, this.#token, this.#positions.toString());
     socket.onbeat = () => this.#live();
     return socket;
   }
@@ -552,6 +540,12 @@ export class Client {
   #takesEvents() {
     if (!this.#sse || !this.#WebSocket) return this.#sse;
     return this.#blocked >= BLOCKED && Date.now() - this.#triedAt < EVENTS_TIME;
+  }
+
+  #noWelcomeInTime() {
+    // Whoever holds a shared connection says something at once. One that does not may be a tab that the browser froze.
+    if (this.#socket.shared) SharedSocket.giveUp(import.meta.url);
+    this.#lost(1006, 'no welcome in time');
   }
 
   /** Keeps count of what does not get through. */
@@ -568,23 +562,6 @@ export class Client {
     return this.#socket?.receiveOnly;
   }
 
-  /** @returns {Promise<string | undefined>} undefined when a cookie carries it */
-  async #fetchToken() {
-    if (!this.#getToken) return undefined;
-    const timer = ++this.#lastId;
-    const late = new Promise((_, reject) => {
-      this.#after(timer, TOKEN_TIMEOUT, () => reject(new AldabaError('timeout', 'getToken took too long')));
-    });
-    try {
-      const token = await Promise.race([this.#getToken(), late]);
-      // Anything else, such as the HTML of a login page, could not travel as a subprotocol.
-      if (typeof token === 'string' && /^[\w.-]+$/.test(token)) return token;
-      throw new AldabaError('bad_token', 'getToken must give a JWT');
-    } finally {
-      this.#stop(timer);
-    }
-  }
-
   /** Ends what belongs to the present attempt. @param {string} code with which commands reject */
   #teardown(code) {
     const socket = this.#socket;
@@ -599,14 +576,11 @@ export class Client {
   /** @param {string} code */
   #drop(code) {
     this.#attempt++;
-    for (const name of this.#timers.keys()) this.#stop(name);
+    this.#timers.stopAll();
     this.#probing = this.#expiring = false;
     for (const channel of this.#joined) this.#missed.add(channel);
     this.#joined.clear();
-    const commands = [...this.#commands.values()];
-    this.#commands.clear();
-    for (const { reject } of commands)
-      reject(new AldabaError(code, 'the connection ended before the answer'));
+    this.#commands.end(code);
   }
 
   /**
@@ -620,7 +594,7 @@ export class Client {
     if (this.#state === 'connecting' && hasExpired(this.#token)) {
       // A refused upgrade does not say why; told only now, for the hub may have the better clock.
       const attempt = this.#attempt;
-      this.#report(new AldabaError('bad_token', 'getToken gave a token that has expired'));
+      this.#report(new AldabaError('bad_token', 'getToken gave an expired token'));
       if (attempt !== this.#attempt) return;
     }
     if (code === EXPIRED) {
@@ -639,7 +613,7 @@ export class Client {
     const jitter = code === 4001 ? upTo(RESTART_SPREAD) : backoff(this.#failures);
     const wait = retryAfter * SECOND + jitter;
     this.#failures++;
-    this.#after('retry', wait, () => this.#connect());
+    this.#timers.after('retry', wait, () => this.#connect());
     this.#set('waiting', { retryAt: Date.now() + wait, code, reason });
   }
 
@@ -649,7 +623,6 @@ export class Client {
     for (const channel of this.#held.keys()) {
       this.#positions.revert(channel); // so that the next connect tells of the gap again
       this.#unhold(channel);
-      this.#eventId = undefined;
     }
     this.#positions.save();
     this.#listenToPage(false);
@@ -676,13 +649,13 @@ export class Client {
     try {
       frame = this.#socket.shared ? text : JSON.parse(/** @type {string} */ (text));
     } catch {
-      this.#report(new AldabaError('bad_frame', 'the hub sent what is not JSON'));
+      this.#report(new AldabaError('bad_frame', 'not JSON'));
       return;
     }
     if (!frame) return;
     this.#take(frame);
-    this.#settle(frame);
-    this.#tap?.(frame);
+    this.#commands.settle(frame);
+    this.#tap?.(frame, this.#receiveOnly);
   }
 
   /** @param {any} frame */
@@ -732,9 +705,9 @@ export class Client {
   #welcomed(frame) {
     const attempt = this.#attempt;
     this.#welcome = frame;
-    this.#stop('connect');
+    this.#timers.stop('connect');
     if (!this.#receiveOnly) this.#blocked = -Infinity;
-    this.#after('stable', STABLE, () => {
+    this.#timers.after('stable', STABLE, () => {
       this.#failures = this.#rejections = 0;
     });
     this.#watch();
@@ -754,7 +727,7 @@ export class Client {
     if (!lost) this.#positions.set(channel, position);
     const want = this.#wanted.get(channel);
     if (want) this.#hold(want);
-    this.#emit('joined', channel);
+    this.#listeners.tell('joined', channel);
     this.#count(channel, unread, this.#unread.get(channel)?.read);
     if (lost && this.#joined.has(channel)) this.#lose({ channel, position });
   }
@@ -764,7 +737,7 @@ export class Client {
     const last = this.#unread.get(channel)?.count;
     if (count === undefined) this.#unread.delete(channel);
     else this.#unread.set(channel, { count, read });
-    if (count !== undefined && count !== last) this.#emit('read', channel, count);
+    if (count !== undefined && count !== last) this.#listeners.tell('read', channel, count);
   }
 
   /**
@@ -779,20 +752,20 @@ export class Client {
 
   /** Messages are missing from here on back. @param {{channel: string, position?: string}} frame */
   #lose({ channel, position }) {
-    const holds = this.#refetches.has(channel);
+    const holds = this.#refetches.of(channel).length > 0;
     if (holds) this.#positions.pin(channel);
     this.#positions.set(channel, position); // even if it is behind: Redis may have lost what came after
     const held = this.#held.get(channel);
     if (held) held.again();
     else if (holds) this.#refetch(channel);
-    this.#emit('resync', channel);
+    this.#listeners.tell('resync', channel);
   }
 
   /** Has the page fetch the state of a channel, and then hear what came meanwhile. @param {string} channel */
   async #refetch(channel) {
     const held = new Holdback();
     this.#held.set(channel, held);
-    const fetch = () => Promise.all([...(this.#refetches.get(channel) ?? [])].map((fn) => fn(channel)));
+    const fetch = () => Promise.all(this.#refetches.of(channel).map((fn) => fn(channel)));
     const messages = await held.run(fetch, (error, failures) => {
       this.#report(error);
       return backoff(failures);
@@ -824,8 +797,8 @@ export class Client {
 
   /** @param {any} frame a `message` */
   #deliver(frame) {
-    this.#emit('message', frame);
-    this.#dispatch(this.#handlers.get(frame.channel), [frame.data, frame]);
+    this.#listeners.tell('message', frame);
+    this.#handlers.tell(frame.channel, frame.data, frame);
   }
 
   /** @param {string} channel @param {string} reason */
@@ -837,7 +810,7 @@ export class Client {
       this.#wanted.delete(channel);
       this.#streamed.delete(channel);
     }
-    this.#emit('left', channel, reason);
+    this.#listeners.tell('left', channel, reason);
   }
 
   /** Nothing more is expected of the channel. @param {string} channel */
@@ -868,55 +841,23 @@ export class Client {
       if (!mayComeLater(error, want)) this.#giveUp(channel, want, error);
       return;
     }
-    const command = this.#commands.get(id);
-    if (!command) {
-      this.#report(error);
-      return;
-    }
-    this.#forget(id);
-    command.reject(error);
-  }
-
-  /** @param {any} frame that may be the answer to a command */
-  #settle(frame) {
-    const command = this.#commands.get(frame.id);
-    this.#forget(frame.id);
-    command?.resolve(frame);
+    if (!this.#commands.refuse(id, error)) this.#report(error);
   }
 
   // Commands
 
   /** A command that is not worth waiting for a connection. @param {any} frame @returns {Promise<any>} */
   async #now(frame) {
-    if (!isChannel(frame.channel)) throw notChannel();
+    checkChannel(frame.channel);
     if (this.#state !== 'open') throw new AldabaError('offline', `cannot ${frame.type} while ${this.#state}`);
     if (this.#receiveOnly)
       throw new AldabaError('receive_only', `cannot ${frame.type} over server-sent events`);
-    return this.#command(frame);
-  }
-
-  /** @param {object} frame @returns {Promise<any>} the answer */
-  #command(frame) {
-    const id = ++this.#lastId;
-    return new Promise((resolve, reject) => {
-      this.#send({ ...frame, id }); // throws what JSON cannot say, and so rejects
-      this.#commands.set(id, { resolve, reject });
-      this.#after(id, ANSWER_TIMEOUT, () => {
-        this.#forget(id);
-        reject(new AldabaError('timeout', 'the hub did not answer in time'));
-      });
-    });
+    return this.#commands.ask(frame);
   }
 
   /** @param {object} frame */
   #send(frame) {
     this.#socket.send(JSON.stringify(frame));
-  }
-
-  /** @param {number} id */
-  #forget(id) {
-    this.#commands.delete(id);
-    this.#stop(id);
   }
 
   /**
@@ -936,16 +877,16 @@ export class Client {
       const next = [...this.#wanted].find(([channel]) => !this.#joined.has(channel));
       if (!next) break;
       const [channel, want] = next;
-      const gap = this.#pause('gap', ASK_GAP);
+      const gap = this.#timers.pause('gap', ASK_GAP);
       const position = this.#positions.get(channel);
-      const error = await this.#command({ type: 'subscribe', channel, position }).then(
+      const error = await this.#commands.ask({ type: 'subscribe', channel, position }).then(
         () => null,
         (/** @type {AldabaError} */ reason) => reason,
       );
       if (attempt !== this.#attempt) return;
       if (this.#wanted.get(channel) === want && !this.#joined.has(channel)) {
         if (error && mayComeLater(error, want))
-          await this.#pause('ask', (error.retryAfter ?? 1) * SECOND + RETRY_MARGIN);
+          await this.#timers.pause('ask', (error.retryAfter ?? 1) * SECOND + RETRY_MARGIN);
         else this.#giveUp(channel, want, error);
       }
       await gap;
@@ -961,14 +902,14 @@ export class Client {
     const missing = [...this.#wanted.keys()].filter((channel) => !this.#joined.has(channel));
     const tooMany = [...this.#streamed].some((channel) => !this.#wanted.has(channel));
     if (tooMany || missing.some((channel) => !this.#streamed.has(channel)))
-      this.#after('ask', ASK_GAP, () => this.#connect());
-    else if (missing.length) this.#after('ask', ANSWER_TIMEOUT, () => this.#noAnswer());
+      this.#timers.after('ask', ASK_GAP, () => this.#connect());
+    else if (missing.length) this.#timers.after('ask', STREAM_TIMEOUT, () => this.#noAnswer());
   }
 
   #noAnswer() {
     for (const [channel, want] of this.#wanted) {
       if (this.#joined.has(channel) || want.held) continue;
-      this.#giveUp(channel, want, new AldabaError('timeout', 'the hub did not answer in time'));
+      this.#giveUp(channel, want, noAnswer());
     }
   }
 
@@ -976,8 +917,8 @@ export class Client {
   #giveUp(channel, want, error) {
     this.#streamed.delete(channel);
     this.#forgo(channel);
-    want.reject(error ?? new AldabaError('bad_frame', 'the hub joined another channel'));
-    if (want.held) this.#emit('left', channel, error?.code);
+    want.reject(error ?? new AldabaError('bad_frame', 'another channel was joined'));
+    if (want.held) this.#listeners.tell('left', channel, error?.code);
   }
 
   /** Answers `expiring` with a fresh token, and keeps trying until the hub takes it or cuts the session. */
@@ -989,11 +930,11 @@ export class Client {
       this.#expiring = false;
       let wait = REFRESH_GAP;
       try {
-        const token = await this.#fetchToken();
+        const token = await fetchToken(this.#getToken, this.#timers);
         if (attempt !== this.#attempt) return;
         if (token === this.#token)
           throw new AldabaError('bad_token', 'getToken gave the expiring token again');
-        await this.#command({ type: 'refresh', token });
+        await this.#commands.ask({ type: 'refresh', token });
         if (attempt !== this.#attempt) return;
         this.#token = token;
         failures = 0;
@@ -1005,7 +946,7 @@ export class Client {
         wait = backoff(failures++) / 2;
       }
       if (attempt !== this.#attempt) return;
-      await this.#pause('refresh', wait);
+      await this.#timers.pause('refresh', wait);
     }
     this.#refreshing = 0;
   }
@@ -1014,7 +955,7 @@ export class Client {
 
   #watch() {
     const left = Math.min(QUIET, this.#heard + QUIET - Date.now());
-    if (left > 0) this.#after('watch', left, () => this.#watch());
+    if (left > 0) this.#timers.after('watch', left, () => this.#watch());
     else this.#probe();
   }
 
@@ -1023,8 +964,8 @@ export class Client {
     if (!this.#receiveOnly) this.#send({ type: 'ping' });
     else if (Date.now() - this.#heard < QUIET) return; // its next heartbeat tells
     this.#probing = true;
-    this.#after('watch', DEAD, () => {
-      if (this.#probing) this.#lost(1006, 'the connection went silent');
+    this.#timers.after('watch', DEAD, () => {
+      if (this.#probing) this.#lost(1006, 'silence');
       else this.#watch();
     });
   }
@@ -1056,122 +997,7 @@ export class Client {
   #set(state, info) {
     this.#state = state;
     this.#info = info;
-    this.#emit('state', state, info);
-  }
-
-  /** @param {EventName} event @param {Function} fn @returns {() => void} */
-  #listen(event, fn) {
-    const set = this.#listeners[event];
-    set.add(fn);
-    return () => {
-      set.delete(fn);
-    };
-  }
-
-  /** @param {EventName} event @param {any[]} args */
-  #emit(event, ...args) {
-    this.#dispatch(this.#listeners[event], args);
-  }
-
-  /** Calls each once, even if some come or go meanwhile. @param {Set<Function> | undefined} set @param {any[]} args */
-  #dispatch(set, args) {
-    for (const fn of set ? [...set] : []) {
-      if (set?.has(fn)) this.#call(fn, args);
-    }
-  }
-
-  /** @param {Function} fn @param {any[]} args */
-  #call(fn, args) {
-    try {
-      fn(...args)?.catch?.((/** @type {unknown} */ error) => this.#report(error));
-    } catch (error) {
-      this.#report(error);
-    }
-  }
-
-  /** @param {unknown} error */
-  #report(error) {
-    const { size } = this.#listeners.error;
-    if (!size) console.error('aldaba:', error);
-    for (const fn of this.#listeners.error) {
-      try {
-        fn(error);
-      } catch (another) {
-        console.error('aldaba:', another);
-      }
-    }
-  }
-
-  // Time
-
-  /** Replaces the timer of that name. @param {string | number} name @param {number} ms @param {(value?: any) => void} fn */
-  #after(name, ms, fn) {
-    this.#stop(name);
-    this.#timers.set(
-      name,
-      setTimeout(() => {
-        this.#timers.delete(name);
-        fn();
-      }, ms),
-    );
-  }
-
-  /** Resolves after that time, or never if the attempt ends before. @param {string} name @param {number} ms */
-  #pause(name, ms) {
-    return new Promise((resolve) => this.#after(name, ms, resolve));
-  }
-
-  /** @param {string | number} name */
-  #stop(name) {
-    clearTimeout(this.#timers.get(name));
-    this.#timers.delete(name);
-  }
-}
-
-/** Full jitter: anything from nothing to the ceiling, which doubles. @param {number} failures */
-function backoff(failures) {
-  return upTo(Math.min(BACKOFF_MAX, BACKOFF_FIRST * 2 ** failures));
-}
-
-/** @param {number} ceiling */
-function upTo(ceiling) {
-  return Math.floor(Math.random() * ceiling);
-}
-
-/** @param {unknown} channel */
-function isChannel(channel) {
-  return typeof channel === 'string' && channel !== '';
-}
-
-/**
- * @param {Map<string, Set<Function>>} sets by channel
- * @param {string} channel
- * @param {Function} fn
- * @returns {() => void} takes it out again
- */
-function addTo(sets, channel, fn) {
-  if (!isChannel(channel)) throw notChannel();
-  const set = sets.get(channel) ?? new Set();
-  sets.set(channel, set);
-  set.add(fn);
-  return () => {
-    set.delete(fn);
-    if (!set.size && sets.get(channel) === set) sets.delete(channel);
-  };
-}
-
-function notChannel() {
-  return new TypeError('aldaba: a channel is a string that is not empty');
-}
-
-/** Whether it is a JWT whose time is over; of other tokens nothing is known. @param {string | undefined} token */
-function hasExpired(token) {
-  try {
-    const [, claims] = /** @type {string} */ (token).split('.');
-    const { exp } = JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/')));
-    return exp * SECOND < Date.now() - TOKEN_LEEWAY;
-  } catch {
-    return false;
+    this.#listeners.tell('state', state, info);
   }
 }
 
@@ -1193,11 +1019,6 @@ function subscription() {
  */
 function mayComeLater({ code, retryAfter }, want) {
   return code === 'rate_limited' || (want.held && (code === 'timeout' || retryAfter !== undefined));
-}
-
-/** @param {any} error @returns {boolean} */
-function isFatal(error) {
-  return error?.fatal === true;
 }
 
 serve((options, inner) => new Client(options, inner));

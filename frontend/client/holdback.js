@@ -1,6 +1,6 @@
 // Holding messages back while the state that they change is being fetched.
 
-/** @typedef {(channel: string) => unknown} Refetch */
+import { Timers } from './time.js';
 
 const MAX_HELD = 1000; // messages of one channel; beyond it the state is fetched once more instead
 
@@ -10,10 +10,7 @@ export class Holdback {
   #messages = [];
   #again = true;
   #ended = false;
-  /** @type {any} */
-  #timer;
-  /** Ends the present pause. */
-  #wake = () => {};
+  #timers = new Timers();
 
   /** Keeps a message for later. @param {any} message */
   hold(message) {
@@ -30,15 +27,14 @@ export class Holdback {
   /** Gives up: nothing is fetched or delivered any more. */
   end() {
     this.#ended = true;
-    clearTimeout(this.#timer);
-    this.#wake();
+    this.#timers.stopAll();
   }
 
   /**
    * Fetches until it works.
    * @param {() => unknown} fetch
    * @param {(error: unknown, failures: number) => number} failed tells of it, and gives the time until the next attempt
-   * @returns {Promise<any[]>} what was held back
+   * @returns {Promise<any[]>} what was held back; of no use, or never, once `end` was called
    */
   async run(fetch, failed) {
     for (let failures = 0; this.#again && !this.#ended; ) {
@@ -49,17 +45,9 @@ export class Holdback {
       } catch (error) {
         if (this.#ended) break;
         this.#again = true;
-        await this.#pause(failed(error, failures++));
+        await this.#timers.pause('again', failed(error, failures++));
       }
     }
-    return this.#ended ? [] : this.#messages;
-  }
-
-  /** @param {number} ms */
-  #pause(ms) {
-    return new Promise((resolve) => {
-      this.#wake = () => resolve(undefined);
-      this.#timer = setTimeout(this.#wake, ms);
-    });
+    return this.#messages;
   }
 }

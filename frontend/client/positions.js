@@ -13,7 +13,7 @@ const SAVE_GAP = 200; // milliseconds; a burst of messages is one write
  * @param {unknown} newest
  */
 export function seen(position, newest) {
-  const [one, other] = [position, newest].map((text) => /^(.*):(\d+)-[^:]*$/.exec(String(text)));
+  const [one, other] = [position, newest].map((text) => /^(.*):(\d+)-/.exec(/** @type {string} */ (text)));
   return Boolean(one && other && one[1] === other[1] && BigInt(one[2]) <= BigInt(other[2]));
 }
 

@@ -1,6 +1,7 @@
-// One connection for all tabs of a browser. It is held by a SharedWorker, which runs this very module, or else by one of
+// One connection for all tabs of a browser. It is held by a SharedWorker, which runs the client, too, or else by one of
 // the tabs, the leader, whom the others reach through a BroadcastChannel. To a tab it looks like a WebSocket to a hub.
 
+import { lockOf, locks } from './locks.js';
 import { Positions, seen } from './positions.js';
 
 /**
@@ -17,13 +18,7 @@ import { Positions, seen } from './positions.js';
  * @property {Map<string, any>} asking the ids of its commands that wait for a channel
  */
 
-/** A module of this name is a file of its own; any other is a bundle, which a worker must not run. */
-const OWN_FILE = /\/aldaba(\.min)?\.js([?#]|$)/;
-const PREFIX = 'aldaba ';
-
-/** @type {Set<string>} what this page may not use although it is there */
-const broken = new Set();
-const locks = () => (broken.has('locks') ? undefined : globalThis.navigator?.locks);
+const MAX_RECENT = 100; // messages of one channel, for tabs that have heard less: more than come while a page reloads
 
 /** The connection that the tabs share, where it is held. */
 export class Share {
@@ -39,8 +34,9 @@ export class Share {
   #state;
   /** @type {Set<string>} the channels that the token's claims yield: they are every tab's */
   #yielded = new Set();
-  /** @type {Set<string>} the channels of which nothing was lost when they were joined */
-  #recovered = new Set();
+  /** @type {Map<string, any>} what came last of channels with history, behind one that says from where on, and whether
+   *   nothing was lost when they were joined */
+  #recent = new Map();
   /** @type {{link: Link, resolve: (token: any) => void, reject: (error: Error) => void} | undefined} */
   #asked;
   #make;
@@ -110,12 +106,15 @@ export class Share {
 
   /** @param {string} id @param {(frame: object) => void} send @param {any} frame */
   #greet(id, send, { positions, url, sse, token }) {
-    const known = this.#links.has(id);
+    const known = this.#links.get(id);
     const link = { send, token, positions, wants: new Set(), joined: new Set(), asking: new Map() };
     this.#links.set(id, link);
+    // It may greet twice, for it did not know that it was heard. What it was asked between, it answers.
+    if (known && this.#asked?.link === known) this.#asked.link = link;
     if (!this.#client || this.#client.state === 'closed')
       this.#connect({ url, sse, getToken: token ? () => this.#askToken() : undefined });
-    for (const channel of Object.keys(positions)) this.#seed(channel, positions[channel]);
+    for (const [channel, position] of Object.entries(positions))
+      this.#seed(channel, /** @type {string} */ (position));
     if (this.#client?.state === 'open') this.#admit(link);
     else this.#tell(link);
     if (!known) locks()?.request(lockOf(id), () => this.drop(id));
@@ -125,7 +124,7 @@ export class Share {
   #connect(options) {
     const inner = {
       positions: new Positions(),
-      tap: (/** @type {any} */ frame) => this.#hear(frame),
+      tap: (/** @type {any} */ frame, /** @type {boolean} */ byEvents) => this.#hear(frame, byEvents),
     };
     this.#inner = inner;
     const client = this.#make(options, inner);
@@ -175,8 +174,18 @@ export class Share {
 
   /** Leaves a channel that no tab wants any more. @param {string} channel */
   #release(channel) {
-    const wanted = [...this.#links.values()].some((link) => link.wants.has(channel));
-    if (!wanted && !this.#yielded.has(channel)) this.#client?.unsubscribe(channel).catch(() => {});
+    if (!this.#isWanted(channel) && !this.#yielded.has(channel))
+      this.#client?.unsubscribe(channel).catch(() => {});
+  }
+
+  /** @param {Link} link @param {string} channel */
+  #isFor(link, channel) {
+    return this.#yielded.has(channel) || link.wants.has(channel);
+  }
+
+  /** Whether a tab has asked for it. @param {string} channel */
+  #isWanted(channel) {
+    return [...this.#links.values()].some((link) => link.wants.has(channel));
   }
 
   /** Another tab each time: one may be frozen. @returns {Promise<string>} */
@@ -197,24 +206,37 @@ export class Share {
 
   // What the hub says
 
-  /** @param {any} frame */
-  #hear(frame) {
-    switch (frame.type) {
-      case 'welcome':
+  /** @param {any} frame @param {boolean} byEvents whether it came as a server-sent event */
+  #hear(frame, byEvents) {
+    const { type, channel, position } = frame;
+    switch (type) {
+      case 'welcome': {
+        const before = this.#yielded;
         this.#welcome = frame;
         this.#yielded = new Set();
-        for (const entry of frame.channels ?? []) this.#note(entry, true);
+        // A stream of events is welcomed with what it was asked for, too: that is not every tab's.
+        for (const entry of frame.channels ?? [])
+          this.#note(entry, before.has(entry.channel) || !(byEvents && this.#isWanted(entry.channel)));
         for (const link of this.#links.values()) this.#admit(link);
         break;
+      }
       case 'joined':
-        this.#note(frame, frame.id === undefined);
+        this.#note(frame, frame.id === undefined && !(byEvents && this.#isWanted(channel)));
         for (const link of this.#links.values()) {
-          if (link.wants.has(frame.channel) || this.#yielded.has(frame.channel))
-            this.#join(link, frame.channel);
+          if (this.#isFor(link, channel)) this.#join(link, channel);
         }
         break;
+      case 'left':
+        this.#recent.delete(channel);
+        break;
       case 'message':
+        this.#keep(frame);
+        this.#spread(frame);
+        break;
       case 'resync':
+        if (position) this.#recent.set(channel, [frame]);
+        this.#spread(frame);
+        break;
       case 'read':
         this.#spread(frame);
         break;
@@ -224,21 +246,34 @@ export class Share {
   }
 
   /** @param {any} entry @param {boolean} yielded whether by the claims */
-  #note({ channel, recovered }, yielded) {
+  #note({ channel, position, recovered }, yielded) {
     if (yielded) this.#yielded.add(channel);
-    if (recovered) this.#recovered.add(channel);
-    else this.#recovered.delete(channel);
+    if (!position) return;
+    const last = this.#recent.get(channel);
+    const recent = recovered && last?.at(-1).position === position ? last : [{ position }];
+    recent.recovered = recovered;
+    this.#recent.set(channel, recent);
+  }
+
+  /** For tabs that come back. @param {any} frame a `message` */
+  #keep(frame) {
+    const recent = this.#recent.get(frame.channel);
+    if (recent?.push(frame) > MAX_RECENT) recent.shift();
   }
 
   /** To the tabs that have joined the channel. @param {any} frame */
   #spread(frame) {
-    const { type, channel, position } = frame;
     for (const link of this.#links.values()) {
-      if (!link.joined.has(channel)) continue;
-      const further = type === 'message' && !seen(position, link.positions[channel]);
-      if (position && (further || type === 'resync')) link.positions[channel] = position;
-      link.send(frame);
+      if (link.joined.has(frame.channel)) this.#pass(link, frame);
     }
+  }
+
+  /** @param {Link} link @param {any} frame */
+  #pass(link, frame) {
+    const { type, channel, position } = frame;
+    const before = type === 'message' && seen(position, link.positions[channel]);
+    if (position && type !== 'read' && !before) link.positions[channel] = position;
+    link.send(frame);
   }
 
   /** @param {string} channel @param {string} reason */
@@ -262,12 +297,11 @@ export class Share {
 
   /** That it is. @param {Link} link */
   #admit(link) {
-    const channels = [...this.#yielded];
-    for (const channel of link.wants) {
-      if (!this.#yielded.has(channel) && this.#client?.channels.includes(channel)) channels.push(channel);
-    }
+    const { channels: joined } = /** @type {Client} */ (this.#client);
+    const channels = joined.filter((channel) => this.#isFor(link, channel));
     link.joined = new Set(channels);
     link.send({ ...this.#welcome, channels: channels.map((channel) => this.#entry(link, channel)) });
+    for (const channel of channels) this.#catchUp(link, channel);
   }
 
   /** @param {Link} link @param {string} channel */
@@ -276,15 +310,15 @@ export class Share {
     link.asking.delete(channel);
     link.joined.add(channel);
     link.send({ type: 'joined', id, ...this.#entry(link, channel) });
+    this.#catchUp(link, channel);
   }
 
   /** How a tab joins a channel: it may have heard less than the connection, or more. @param {Link} link @param {string} channel */
   #entry(link, channel) {
     const position = this.#inner.positions.get(channel);
     const heard = link.positions[channel];
-    const recovered =
-      position !== undefined &&
-      (heard === position || (this.#recovered.has(channel) && seen(position, heard)));
+    const resumes = this.#recent.get(channel)?.recovered && seen(position, heard);
+    const recovered = Boolean(position && (resumes || this.#missed(link, channel)));
     if (position && !recovered) link.positions[channel] = position;
     return {
       channel,
@@ -292,6 +326,21 @@ export class Share {
       recovered,
       unread: this.#client?.unread(channel),
     };
+  }
+
+  /** The messages that a tab has not heard, if they are kept. @param {Link} link @param {string} channel */
+  #missed({ positions }, channel) {
+    const recent = this.#recent.get(channel) ?? [];
+    const heard = recent.findIndex((/** @type {any} */ { position }) => position === positions[channel]);
+    return heard < 0 ? undefined : recent.slice(heard + 1);
+  }
+
+  /** Sends a tab what it has not heard. @param {Link} link @param {string} channel */
+  #catchUp(link, channel) {
+    const missed = this.#missed(link, channel) ?? [];
+    for (const frame of missed) this.#pass(link, frame);
+    // It was told of them all before it heard them, and has counted them again.
+    if (missed.length) link.send({ type: 'read', channel, unread: this.#client?.unread(channel) });
   }
 
   /** @param {Link} link @param {string} channel @param {any} error */
@@ -305,139 +354,4 @@ export class Share {
 /** @param {Link} link @param {any} id @param {any} error */
 function refuse(link, id, { code = 'failed', message, retryAfter }) {
   link.send({ type: 'error', id, code, message, retry_after: retryAfter });
-}
-
-/** What a tab holds as long as it lives. @param {string} id */
-function lockOf(id) {
-  return `${PREFIX}tab ${id}`;
-}
-
-/** A tab's end of the shared connection. It opens anew whenever the connection is held by someone else. */
-export class SharedSocket {
-  shared = true;
-  id = `${Date.now()}-${Math.random()}`;
-  onopen = () => {};
-  /** @type {((event: {data: any}) => void) | null} */
-  onmessage = null;
-  /** @type {((event: {code: number, reason: string}) => void) | null} */
-  onclose = null;
-  #name;
-  #url;
-  #make;
-  /** @type {((text: string) => void) | undefined} */
-  #post;
-  #gone = new AbortController();
-  /** Gives up what is held: locks, channels, the lead. @type {(() => void)[]} */
-  #held = [];
-
-  /**
-   * @param {string} url of the module that a worker is to run
-   * @returns {'worker' | 'tabs' | undefined} who may hold a shared connection here
-   */
-  static way(url) {
-    if (globalThis.SharedWorker && OWN_FILE.test(url) && !broken.has('worker')) return 'worker';
-    if (globalThis.BroadcastChannel && locks() && !broken.has('tabs')) return 'tabs';
-    return undefined;
-  }
-
-  /** @param {string} name of the connection @param {string} url as for `way` @param {Make} make */
-  constructor(name, url, make) {
-    this.#name = PREFIX + name;
-    this.#url = url;
-    this.#make = make;
-    this.#hold(lockOf(this.id), () => this.#start());
-    if (!locks()) queueMicrotask(() => this.#start());
-  }
-
-  /** @param {string} text */
-  send(text) {
-    this.#post?.(text);
-  }
-
-  close() {
-    this.send('{"type":"bye"}');
-    this.#post = undefined;
-    this.#gone.abort();
-    for (const release of this.#held.splice(0)) release();
-  }
-
-  #start() {
-    const way = SharedSocket.way(this.#url);
-    try {
-      if (way === 'worker') this.#toWorker();
-      else if (way) this.#toLeader();
-      else this.onclose?.({ code: 1006, reason: '' });
-    } catch {
-      this.#cannot(String(way)); // the module is of another origin, or the policy of the page forbids
-    }
-  }
-
-  /** @param {string} what */
-  #cannot(what) {
-    if (this.#gone.signal.aborted) return;
-    broken.add(what);
-    this.#start();
-  }
-
-  #toWorker() {
-    const worker = new SharedWorker(this.#url, { type: 'module', name: this.#name });
-    const { port } = worker;
-    worker.onerror = () => this.#cannot('worker');
-    port.onmessage = ({ data }) => this.onmessage?.({ data });
-    this.#post = (text) => port.postMessage(text);
-    this.#held.push(() => port.close());
-    this.onopen();
-  }
-
-  #toLeader() {
-    const tabs = new BroadcastChannel(this.#name);
-    tabs.onmessage = ({ data }) => {
-      if (data.to === this.id) this.onmessage?.({ data: data.frame });
-      else if (data.lead) this.onopen();
-    };
-    this.#post = (text) => tabs.postMessage({ from: this.id, text });
-    this.#held.push(() => tabs.close());
-    this.onopen(); // there may be a leader
-    this.#hold(this.#name, () => this.#lead());
-  }
-
-  #lead() {
-    if (this.#gone.signal.aborted) return;
-    const tabs = new BroadcastChannel(this.#name); // another one: this tab is a tab like all
-    const share = new Share(this.#make);
-    tabs.onmessage = ({ data: { from, text } }) => {
-      if (from) share.take(from, (frame) => tabs.postMessage({ to: from, frame }), JSON.parse(text));
-    };
-    this.#held.push(
-      () => share.end(),
-      () => tabs.close(),
-    );
-    tabs.postMessage({ lead: true });
-  }
-
-  /** Calls fn once the lock is had, and keeps it until closed. @param {string} name @param {() => void} fn */
-  #hold(name, fn) {
-    const has = () => {
-      fn();
-      return new Promise((resolve) => this.#held.push(() => resolve(undefined)));
-    };
-    locks()
-      ?.request(name, { signal: this.#gone.signal }, has)
-      .catch(() => this.#cannot('locks'));
-  }
-}
-
-/** In a worker of ours: holds the connection. @param {Make} make */
-export function serve(make) {
-  const worker = /** @type {any} */ (globalThis);
-  if (!worker.SharedWorkerGlobalScope || !worker.name?.startsWith(PREFIX)) return;
-  const share = new Share(make);
-  worker.onconnect = (/** @type {MessageEvent} */ { ports: [port] }) => {
-    let id = '';
-    port.onmessage = ({ data }) => {
-      const frame = JSON.parse(data);
-      id = frame.tab ?? id;
-      share.take(id, (answer) => port.postMessage(answer), frame);
-    };
-  };
 }

@@ -11,7 +11,7 @@ const FINAL = [400, 401, 403];
  */
 export class EventSocket {
   receiveOnly = true;
-  /** @type {((event: {data: string, lastEventId?: string}) => void) | null} */
+  /** @type {((event: {data: string}) => void) | null} */
   onmessage = null;
   /** @type {((event: {code: number, reason: string, retryAfter?: number}) => void) | null} */
   onclose = null;
@@ -42,18 +42,17 @@ export class EventSocket {
   async #run(url, options) {
     try {
       const response = await fetch(url, options);
-      if (/^text\/event-stream\b/.test(response.headers.get('Content-Type') ?? ''))
-        await this.#read(response);
+      if (response.headers.get('Content-Type')?.startsWith('text/event-stream')) await this.#read(response);
       else await this.#refused(response);
     } catch {
-      this.#end(BROKEN, '');
+      this.#end(BROKEN);
     }
   }
 
   /** What is no answer of a hub, such as the page of a proxy, decides nothing. @param {Response} response */
   async #refused(response) {
     const { status } = response;
-    if (status === 204) return this.#end(4403, ''); // what ends an EventSource
+    if (status === 204) return this.#end(4403); // what ends an EventSource
     const { type, message, retry_after } = await response.json();
     const code = FINAL.includes(status) ? LATER + status : LATER;
     return this.#end(type === 'error' ? code : BROKEN, message, retry_after);
@@ -67,7 +66,7 @@ export class EventSocket {
     let lines = [];
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return this.#end(BROKEN, '');
+      if (done) return this.#end(BROKEN);
       this.onbeat();
       const parts = (rest + value).split(/\r?\n/);
       rest = /** @type {string} */ (parts.pop());
@@ -80,17 +79,13 @@ export class EventSocket {
 
   /** @param {string[]} lines of one event @returns {string[]} none, for the next */
   #event(lines) {
-    const values = (/** @type {string} */ name) =>
-      lines
-        .filter((line) => line.startsWith(`${name}:`))
-        .map((line) => line.slice(name.length + 1).trimStart());
-    const data = values('data');
-    if (data.length) this.onmessage?.({ data: data.join('\n'), lastEventId: values('id').at(-1) });
+    const data = lines.filter((line) => line.startsWith('data:')).map((line) => line.slice(5).trimStart());
+    if (data.length) this.onmessage?.({ data: data.join('\n') });
     return [];
   }
 
-  /** @param {number} code @param {string} reason @param {number} [retryAfter] */
-  #end(code, reason, retryAfter) {
+  /** @param {number} code @param {string} [reason] @param {number} [retryAfter] */
+  #end(code, reason = '', retryAfter) {
     this.onclose?.({ code, reason, retryAfter });
     this.close();
   }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { WebSocket } from 'ws';
-import { heard, settled, startClient, startHub, until } from './hub.js';
+import { connect } from '../aldaba.js';
+import { Share } from '../share.js';
+import { heard, settled, startClient, startHub, stopTheClock, until } from './hub.js';
 
 const at = (offset) => `e1:${offset}-1790`;
 
@@ -96,6 +98,9 @@ async function tells(tab, count) {
   return tab.told;
 }
 
+/** A store that says how far a tab has heard. */
+const stored = (position) => ({ getItem: () => JSON.stringify({ a: position }), setItem: () => {} });
+
 const code = (promise) =>
   promise.then(
     () => assert.fail('it did not reject'),
@@ -106,15 +111,6 @@ for (const way of ['worker', 'leader']) {
   /** Two open tabs of one browser. */
   const openTabs = async (t, options, ...channels) => {
     if (way === 'worker') await fakeWorkers();
-    t.mock.method(
-      Math,
-      'random',
-      (
-        () => () =>
-          0
-      )(),
-    );
-    t.mock.restoreAll();
     const hub = await startHub(t);
     const one = openTab(t, hub, options);
     const connection = await hub.connection();
@@ -163,12 +159,7 @@ for (const way of ['worker', 'leader']) {
     await both;
     await two.client.subscribe('room:1'); // joined already: the hub is not asked
     assert.deepEqual(one.client.channels, ['user:42', 'room:1']);
-    assert.deepEqual(
-      two.client.channels,
-      ['user:42', 'room:1', 'room:2'].sort(
-        (a, b) => two.client.channels.indexOf(a) - two.client.channels.indexOf(b),
-      ),
-    );
+    assert.deepEqual(new Set(two.client.channels), new Set(['user:42', 'room:1', 'room:2']));
     connection.message('room:1', 'x');
     connection.message('room:2', 'y');
     assert.deepEqual(await tells(two, 2), ['room:1 x', 'room:2 y']);
@@ -271,18 +262,84 @@ for (const way of ['worker', 'leader']) {
     await until(two.client, 'open');
   });
 
-  test(`${way}: a tab that has heard less is told so, one that has heard as much is not`, async (t) => {
-    const { hub, connection, one } = await openTabs(t, {}, { channel: 'a', position: at(1) });
+  test(`${way}: a tab that has heard less hears the rest, or is told that it cannot`, async (t) => {
+    const { hub, connection, one } = await openTabs(t, {}, { channel: 'a', position: at(1), unread: 1 });
+    connection.message('a', 2, at(2));
+    connection.message('a', 3, at(3));
+    await tells(one, 2);
+    const behind = openTab(t, hub, { store: stored(at(1)) });
+    const level = openTab(t, hub, { store: stored(at(3)) });
+    const further = openTab(t, hub, { store: stored(at(0)) });
+    for (const { client } of [behind, level, further]) await until(client, 'open');
+    connection.message('a', 4, at(4));
+    assert.deepEqual(await tells(behind, 3), ['a 2', 'a 3', 'a 4']);
+    assert.deepEqual(await tells(level, 1), ['a 4']);
+    assert.deepEqual(await tells(further, 2), ['resync a', 'a 4']);
+    for (const { client } of [one, behind, level, further]) assert.equal(client.unread('a'), 4);
+  });
+
+  test(`${way}: what is kept for tabs that come back outlives a reconnect that lost nothing, and no other`, async (t) => {
+    const { hub, connection, one, two } = await openTabs(t, {}, { channel: 'a', position: at(1) });
     connection.message('a', 2, at(2));
     await tells(one, 1);
-    const stored = (position) => ({ getItem: () => JSON.stringify({ a: position }), setItem: () => {} });
+    const lost = async (last) => {
+      const waiting = until(one.client, 'waiting');
+      last.socket.terminate();
+      await waiting;
+      two.client.reconnect();
+      return hub.connection();
+    };
+    const again = await lost(connection);
+    again.welcome({ channel: 'a', position: at(2), recovered: true });
+    again.message('a', 3, at(3));
+    await tells(one, 2);
     const behind = openTab(t, hub, { store: stored(at(1)) });
-    const level = openTab(t, hub, { store: stored(at(2)) });
-    await until(behind.client, 'open');
-    await until(level.client, 'open');
-    connection.message('a', 3, at(3));
-    assert.deepEqual(await tells(behind, 2), ['resync a', 'a 3']);
-    assert.deepEqual(await tells(level, 1), ['a 3']);
+    assert.deepEqual(await tells(behind, 2), ['a 2', 'a 3']);
+    const third = await lost(again);
+    third.welcome({ channel: 'a', position: at(9), recovered: false });
+    await tells(one, 3);
+    const late = openTab(t, hub, { store: stored(at(2)) });
+    await until(late.client, 'open');
+    third.message('a', 10, at(10));
+    assert.deepEqual(await tells(late, 2), ['resync a', 'a 10']);
+    third.send({ type: 'resync', channel: 'a', position: at(20) });
+    third.message('a', 21, at(21));
+    await tells(one, 6);
+    const later = openTab(t, hub, { store: stored(at(10)) });
+    const after = openTab(t, hub, { store: stored(at(20)) });
+    assert.deepEqual(await tells(later, 1), ['resync a']);
+    assert.deepEqual(await tells(after, 1), ['a 21']);
+  });
+
+  test(`${way}: what is kept for tabs that come back is bounded`, async (t) => {
+    const { hub, connection, one } = await openTabs(t, {}, { channel: 'a', position: at(0) });
+    for (let offset = 1; offset <= 101; offset++) connection.message('a', offset, at(offset));
+    await tells(one, 101);
+    const tab = openTab(t, hub, { store: stored(at(2)) });
+    assert.equal((await tells(tab, 99))[0], 'a 3');
+    assert.deepEqual(await tells(openTab(t, hub, { store: stored(at(1)) }), 1), ['resync a']);
+  });
+
+  test(`${way}: over server-sent events, too, each tab has its own channels`, async (t) => {
+    if (way === 'worker') await fakeWorkers();
+    fake('WebSocket', undefined);
+    const hub = await startHub(t);
+    const one = openTab(t, hub, { WebSocket: undefined });
+    (await hub.stream()).welcome('user:42');
+    const two = openTab(t, hub, { WebSocket: undefined });
+    for (const { client } of [one, two]) await until(client, 'open');
+    const joined = two.client.subscribe('room:1');
+    const stream = await hub.stream();
+    assert.deepEqual(stream.channels, ['room:1']);
+    stream.welcome('user:42', 'room:1');
+    await joined;
+    stream.message('room:1', 'x');
+    stream.message('user:42', 1);
+    assert.deepEqual((await tells(two, 3)).slice(1), ['room:1 x', 'user:42 1']);
+    assert.deepEqual((await tells(one, 2)).slice(1), ['user:42 1']);
+    assert.deepEqual(one.client.channels, ['user:42']);
+    await two.client.unsubscribe('room:1');
+    assert.deepEqual((await hub.stream()).channels, []);
   });
 
   test(`${way}: the hub's resync reaches the tabs of that channel`, async (t) => {
@@ -394,23 +451,20 @@ test('a leader that closes is followed by a tab that resumes where it was', asyn
   assert.equal(hub.untaken, 0);
 });
 
-test('a worker that cannot be made leaves it to the tabs', async (t) => {
-  fake(
-    'SharedWorker',
-    class {
-      constructor() {
-        throw new Error('of another origin');
-      }
-    },
-  );
-  const { connect } = await import('../aldaba.js?refuses');
-  const hub = await startHub(t);
-  const tabs = [1, 2].map(() => connect({ url: hub.url, WebSocket, share: true, getToken: () => 't' }));
-  t.after(() => tabs.map((tab) => tab.close()));
-  const connection = await hub.connection();
-  connection.welcome('a');
-  await Promise.all(tabs.map((tab) => until(tab, 'open')));
-  assert.equal(hub.untaken, 0);
+test('a tab that greets twice is asked for its token once, and its answer counts', async () => {
+  const made = [];
+  const share = new Share((options) => {
+    made.push(options.getToken());
+    const off = () => {};
+    return { state: 'connecting', channels: [], onState: off, onLeft: off, onError: off, close: off };
+  });
+  const asked = [];
+  const greeting = { type: 'resume', positions: {}, token: true };
+  for (let time = 0; time < 2; time++)
+    share.take('tab', (frame) => frame && asked.push(frame.type), greeting);
+  share.take('tab', () => {}, { type: 'token', token: 't1' });
+  assert.equal(await made[0], 't1');
+  assert.deepEqual(asked, ['token']);
 });
 
 test('where nothing can be shared, each tab has a connection of its own', async (t) => {
@@ -424,4 +478,40 @@ test('where nothing can be shared, each tab has a connection of its own', async 
     await until(tab.client, 'open');
     await heard(tab.client, connection);
   }
+});
+
+// These two give up ways of sharing, for as long as the module lives: they come last.
+
+test('a worker that cannot be made leaves it to the tabs', async (t) => {
+  fake(
+    'SharedWorker',
+    class {
+      constructor() {
+        throw new Error('of another origin');
+      }
+    },
+  );
+  const hub = await startHub(t);
+  const tabs = [1, 2].map(() => connect({ url: hub.url, WebSocket, share: true, getToken: () => 't' }));
+  t.after(() => tabs.map((tab) => tab.close()));
+  const connection = await hub.connection();
+  connection.welcome('a');
+  await Promise.all(tabs.map((tab) => until(tab, 'open')));
+  assert.equal(hub.untaken, 0);
+});
+
+test('a tab does without a leader that does not answer', async (t) => {
+  const hub = await startHub(t);
+  const frozen = new Promise((resolve) => t.after(resolve));
+  navigator.locks.request(`aldaba true ${hub.url}`, () => frozen);
+  const tick = stopTheClock(t);
+  const client = connect({ url: hub.url, WebSocket, share: true, getToken: () => 't' });
+  t.after(() => client.close());
+  await settled();
+  tick(15_000);
+  assert.equal(client.state, 'waiting');
+  tick(1_000);
+  const connection = await hub.connection();
+  connection.welcome('a');
+  await until(client, 'open');
 });

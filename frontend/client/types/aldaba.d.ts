@@ -1,3 +1,5 @@
+import { AldabaError } from './error.js';
+export { AldabaError };
 export type State = 'connecting' | 'open' | 'waiting' | 'closed';
 export type EventName = 'state' | 'message' | 'joined' | 'left' | 'resync' | 'read' | 'error';
 export type StateInfo = {
@@ -82,18 +84,6 @@ export type Subscription = {
      */
     held: boolean;
 };
-/** What a refused or failed command rejects with. */
-export declare class AldabaError extends Error {
-    code: string;
-    retryAfter: number | undefined;
-    /**
-     * @param {string} code of the hub's `error` frame, or the client's own: `offline`, `connection_lost`, `timeout`,
-     *   `closed`, `unsubscribed`, `bad_token`, `bad_frame`, `receive_only`
-     * @param {string} message
-     * @param {number} [retryAfter] seconds after which the same command may succeed
-     */
-    constructor(code: string, message: string, retryAfter?: number);
-}
 /**
  * Connects to a hub, and stays connected. Throws a TypeError when the URL is unusable or there is no way to connect.
  * @param {Options} [options]

@@ -1,0 +1,60 @@
+// What the hub was asked and has not answered yet.
+
+import { AldabaError } from './error.js';
+import { SECOND } from './time.js';
+
+const ANSWER_TIMEOUT = 15 * SECOND;
+
+/** Commands by their ids. */
+export class Commands {
+  #lastId = 0;
+  /** @type {Map<number, {resolve: (frame: any) => void, reject: (error: Error) => void}>} */
+  #waiting = new Map();
+  #timers;
+  #send;
+
+  /** @param {import('./time.js').Timers} timers @param {(frame: object) => void} send */
+  constructor(timers, send) {
+    this.#timers = timers;
+    this.#send = send;
+  }
+
+  /** @param {object} frame @returns {Promise<any>} the answer */
+  ask(frame) {
+    const id = ++this.#lastId;
+    return new Promise((resolve, reject) => {
+      this.#send({ ...frame, id }); // throws what JSON cannot say, and so rejects
+      this.#waiting.set(id, { resolve, reject });
+      this.#timers.after(id, ANSWER_TIMEOUT, () => this.refuse(id, noAnswer()));
+    });
+  }
+
+  /** @param {any} frame that may be the answer to a command */
+  settle(frame) {
+    this.#take(frame.id)?.resolve(frame);
+  }
+
+  /** @param {number} id @param {Error} error @returns {boolean} whether there was such a command */
+  refuse(id, error) {
+    const command = this.#take(id);
+    command?.reject(error);
+    return Boolean(command);
+  }
+
+  /** The connection has ended: no answer will come. @param {string} code with which they reject */
+  end(code) {
+    for (const id of this.#waiting.keys()) this.refuse(id, new AldabaError(code, 'the connection ended'));
+  }
+
+  /** @param {number} id */
+  #take(id) {
+    const command = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    this.#timers.stop(id);
+    return command;
+  }
+}
+
+export function noAnswer() {
+  return new AldabaError('timeout', 'the hub did not answer in time');
+}
