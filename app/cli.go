@@ -24,8 +24,11 @@ type cli struct {
 	Tail        tailCmd        `cmd:"" help:"Watch messages: all that pass through Redis, or what one user sees."`
 	Explain     explainCmd     `cmd:"" help:"Say why a token may use a channel, or why not."`
 	Check       checkCmd       `cmd:"" help:"Check the configuration, and the cases of a policy test."`
+	Bench       benchCmd       `cmd:"" help:"Measure a hub: memory, CPU, rates and latencies."`
 	Version     versionCmd     `cmd:"" help:"Say which version this is."`
 	Healthcheck healthcheckCmd `cmd:"" hidden:"" help:"Ask a running hub whether it is alive, for containers."`
+	BenchCrowd  benchCrowdCmd  `cmd:"" hidden:""`
+	BenchNaive  benchNaiveCmd  `cmd:"" hidden:""`
 }
 
 // usageError is a fault of the command line, not of the world.

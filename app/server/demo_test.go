@@ -103,6 +103,18 @@ func TestReboundNameCannotReadMetrics(t *testing.T) {
 	}
 }
 
+func TestProfilesAreTheOperators(t *testing.T) {
+	s := start(t, nil)
+	for _, profile := range []string{"heap", "profile?seconds=1", "goroutine"} {
+		if answer, body := s.do(http.MethodGet, s.admin+"/debug/pprof/"+profile, ""); answer.StatusCode != http.StatusOK || len(body) == 0 {
+			t.Errorf("%s: %d", profile, answer.StatusCode)
+		}
+	}
+	if answer, _ := s.do(http.MethodGet, s.public+"/debug/pprof/heap", ""); answer.StatusCode != http.StatusNotFound {
+		t.Error("the public has profiles, too:", answer.Status)
+	}
+}
+
 func TestIsLoopback(t *testing.T) {
 	for host, want := range map[string]bool{
 		"localhost": true, "LOCALHOST": true, "a.localhost": true, "localhost.": true, "127.0.0.1": true, "127.9.9.9": true, "::1": true, "[::1]": true, "::ffff:127.0.0.1": true,

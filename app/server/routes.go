@@ -35,6 +35,7 @@ func (s *Server) adminRoutes(e *gin.Engine) {
 	get(admin, "/metrics", s.metrics())
 	get(admin, "/healthz", s.healthz)
 	get(admin, "/readyz", s.readyz)
+	profiles(admin.Group("/debug/pprof"))
 }
 
 // get answers GET and HEAD.

@@ -81,6 +81,7 @@ func New(o Options) (*Server, error) {
 	s.adminRoutes(admin)
 	s.public = s.newHTTPServer(public)
 	s.admin = s.newHTTPServer(admin)
+	s.admin.WriteTimeout = profileWait
 	if o.TLS != (KeyPair{}) {
 		if s.certificates, err = loadCertificates(o.TLS, o.Logger); err != nil {
 			return nil, fmt.Errorf("tls: %w", err)

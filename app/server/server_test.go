@@ -33,6 +33,7 @@ func TestRefusalsAreJSON(t *testing.T) {
 	}{
 		{http.MethodGet, "127.0.0.1", "/nowhere", http.StatusNotFound, "not_found"},
 		{http.MethodGet, "127.0.0.1", "/metrics", http.StatusNotFound, "not_found"},
+		{http.MethodGet, "127.0.0.1", "/debug/pprof/heap", http.StatusNotFound, "not_found"},
 		{http.MethodPost, "127.0.0.1", "/healthz", http.StatusMethodNotAllowed, "method_not_allowed"},
 		{http.MethodGet, "127.0.0.1", "/ws", http.StatusInternalServerError, "internal"},
 		{http.MethodGet, "rebound.example", "/demo/users", http.StatusForbidden, "host_not_allowed"},

@@ -1,0 +1,111 @@
+// Package crowd is the load generator of `aldaba bench`: thousands of pages on one
+// goroutine, which waits for their sockets with epoll and publishes to Redis in
+// between. A page costs it an entry in a slice and no buffer, so that the hub, and
+// not the generator, is what is measured.
+//
+// A crowd is a process of its own. It is told what to do by one Order a line on its
+// standard input, and answers with one Event a line on its standard output.
+package crowd
+
+import (
+	"time"
+
+	"aldaba/auth"
+)
+
+// Prefix begins the name of each page's user; a number follows.
+const Prefix = "bench-"
+
+// RoomSize is how many users share a room of a mixed load.
+const RoomSize = 50
+
+// Order is one thing to do. One of its fields is set.
+type Order struct {
+	Connect *Connect `json:",omitempty"`
+	Load    *Load    `json:",omitempty"`
+	Drop    *Drop    `json:",omitempty"`
+}
+
+// Connect opens a connection for each user that has none and waits until all are
+// welcomed. It is answered by Connected.
+type Connect struct {
+	URL      string      // ws://HOST:PORT/ws
+	First    int         // number of the first user
+	Users    int         // how many
+	Issuer   auth.Issuer // who signs their tokens, by a secret
+	Rooms    []string    // claim "rooms" of all of them
+	Small    bool        // each is in a room of RoomSize users, too
+	Logs     bool        // each has its user as claim "logs", too
+	Resume   bool        // they connect with ?resume and say where they stand
+	Await    int         // messages each has to hear before it counts as connected
+	AtOnce   int         // handshakes under way at most
+	Expires  time.Time   // of the tokens; zero: in two hours
+	Loopback bool        // spread over addresses of 127.0.0.0/8
+}
+
+// Load publishes and listens. It is answered by Began, Ended and Loaded, and by
+// Progress every second.
+type Load struct {
+	Redis    string        // HOST:PORT
+	Password string        `json:",omitempty"`
+	Kind     Kind          // where messages go
+	Channel  string        // of a room; of a user with {sub} for the user
+	Silent   bool          // another crowd publishes
+	Durable  bool          // private messages are published with FCALL aldaba_publish
+	Rate     float64       // messages per second; 0: as many as are heard
+	Window   int           // messages under way at most, without a rate; for a room, published at once
+	Size     int           // of a message, in bytes
+	Warm     time.Duration // before it is measured
+	For      time.Duration // measured
+	Churn    float64       // pages per second that come back on a new connection
+}
+
+// Drop closes all connections, as if the network had gone.
+type Drop struct{}
+
+// Kind is where the messages of a load go.
+type Kind string
+
+// The kinds of load.
+const (
+	Idle    Kind = "idle"    // nowhere
+	Private Kind = "private" // each to one random user
+	Room    Kind = "room"    // all to one room
+	Mixed   Kind = "mixed"   // four of five to one user, one to a room of RoomSize
+	Each    Kind = "each"    // one to each user, once; nobody waits for it
+)
+
+// Event is what a crowd says. One of its fields is set.
+type Event struct {
+	Connected *Connected `json:",omitempty"`
+	Progress  *Progress  `json:",omitempty"`
+	Began     bool       `json:",omitempty"` // it is measured from here on
+	Ended     bool       `json:",omitempty"` // to here
+	Loaded    *Loaded    `json:",omitempty"`
+	Dropped   bool       `json:",omitempty"`
+	Failed    string     `json:",omitempty"` // nothing follows
+}
+
+// Connected is how a Connect went.
+type Connected struct {
+	Pages  int           // welcomed
+	Took   time.Duration // from the first handshake to the last welcome
+	Faults map[string]int
+}
+
+// Progress is how far a load is.
+type Progress struct {
+	Heard int // messages in the last second
+}
+
+// Loaded is how a load went. Published and Heard count what was due while it was
+// measured.
+type Loaded struct {
+	Published int
+	Heard     int
+	Lost      int           // not heard within patience
+	Took      time.Duration // from the first to the end
+	Latency   []byte        // an HDR histogram of nanoseconds, in its own encoding
+	Returned  int           // connections that were made anew
+	Faults    map[string]int
+}

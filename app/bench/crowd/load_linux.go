@@ -1,0 +1,206 @@
+package crowd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+)
+
+// load is one Load under way.
+type load struct {
+	Load
+
+	crowd  *crowd
+	pipe   pipe
+	rng    *rand.Rand
+	pad    []byte
+	prefix []byte // of a private channel, before the user
+	suffix []byte
+
+	began, from, to time.Time // published from, measured from and to
+	next            time.Time // when the next message is due, with a rate
+	each            int       // of Each, the next page
+	outstanding     int       // deliveries that must come yet
+	published       int       // measured
+	counted         int       // deliveries, measured
+	latency         *hdrhistogram.Histogram
+	churned         float64 // connections to be made anew so far
+	returned        int
+}
+
+// carry publishes and listens as o says.
+func (c *crowd) carry(o Load) (Loaded, error) {
+	l, err := c.newLoad(o)
+	if err != nil {
+		return Loaded{}, err
+	}
+	defer func() { _ = unix.Close(l.pipe.fd) }()
+	c.load = l
+	defer func() { c.load = nil }()
+	if err := c.poll.every(l.tick()); err != nil {
+		return Loaded{}, err
+	}
+	if err := l.run(); err != nil {
+		return Loaded{}, err
+	}
+	took := time.Since(l.began)
+	if err := l.settle(); err != nil {
+		return Loaded{}, err
+	}
+	encoded, err := l.latency.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	if err != nil {
+		return Loaded{}, err
+	}
+	return Loaded{
+		Published: l.published, Heard: l.counted, Lost: l.outstanding, Took: took,
+		Latency: encoded, Returned: l.returned, Faults: c.faults,
+	}, nil
+}
+
+func (c *crowd) newLoad(o Load) (*load, error) {
+	if o.Churn > 0 && o.Rate <= 0 {
+		return nil, errors.New("a load with churn needs a rate")
+	}
+	l := &load{Load: o, crowd: c, latency: NewHistogram(), rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))} //nolint:gosec // it picks users
+	l.pad = bytes.Repeat([]byte{'x'}, max(0, o.Size-len(`{"due":1790000000000000000,"pad":""}`)))
+	before, after, private := strings.Cut(o.Channel, "{sub}")
+	if private {
+		before += Prefix
+	}
+	l.prefix, l.suffix = []byte(before), []byte(after)
+	l.pipe.fd = -1
+	if o.Kind == Idle {
+		return l, nil
+	}
+	fd, err := dialRedis(o.Redis, o.Password)
+	if err != nil {
+		return nil, err
+	}
+	l.pipe.fd = fd
+	return l, c.poll.watch(fd, redisToken, unix.EPOLLIN)
+}
+
+// dialRedis returns the descriptor of a connection that does not block.
+func dialRedis(address, password string) (int, error) {
+	conn, err := net.Dial("tcp4", address) //nolint:noctx // Redis is near
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := authenticate(conn, password); err != nil {
+		return -1, err
+	}
+	file, err := conn.(*net.TCPConn).File()
+	if err != nil {
+		return -1, err
+	}
+	defer func() { _ = file.Close() }()
+	fd, err := unix.Dup(int(file.Fd()))
+	if err != nil {
+		return -1, err
+	}
+	return fd, unix.SetNonblock(fd, true)
+}
+
+// tick is how often the crowd has to look at the clock.
+func (l *load) tick() time.Duration {
+	if l.Rate <= 0 {
+		return 20 * time.Millisecond
+	}
+	interval := time.Duration(float64(time.Second) / l.Rate)
+	return max(200*time.Microsecond, min(interval, 20*time.Millisecond))
+}
+
+// run goes on until the last message to be measured is due.
+func (l *load) run() error {
+	l.began = time.Now()
+	l.from = l.began.Add(l.Warm)
+	l.to = l.from.Add(l.For)
+	l.next = l.began
+	l.crowd.progress = l.began
+	told, heard := l.began, 0
+	for began := false; ; {
+		now := time.Now()
+		if !began && !now.Before(l.from) {
+			began = true
+			l.crowd.say(Event{Began: true})
+		}
+		if !now.Before(l.to) {
+			l.crowd.say(Event{Ended: true})
+			return nil
+		}
+		if now.Sub(told) >= time.Second {
+			l.crowd.say(Event{Progress: &Progress{Heard: l.counted - heard}})
+			told, heard = now, l.counted
+		}
+		if err := l.publishDue(now); err != nil {
+			return err
+		}
+		if err := l.churn(now); err != nil {
+			return err
+		}
+		if err := l.crowd.step(100 * time.Millisecond); err != nil {
+			return err
+		}
+		if l.outstanding > 0 && time.Since(l.crowd.progress) > patience {
+			return fmt.Errorf("nothing was heard for %s, %d deliveries are missing; %s", patience, l.outstanding, Faults(l.crowd.faults))
+		}
+	}
+}
+
+// settling is how long what is under way may take when nothing more is published.
+const settling = time.Minute
+
+// settle waits for what is under way.
+func (l *load) settle() error {
+	l.crowd.progress = time.Now()
+	began := l.crowd.progress
+	for l.outstanding > 0 || l.pipe.heard < l.pipe.sent || l.Churn > 0 && l.crowd.pending > 0 {
+		if time.Since(l.crowd.progress) > patience/2 || time.Since(began) > settling {
+			return nil // lost
+		}
+		if err := l.pipe.flush(); err != nil {
+			return err
+		}
+		if err := l.crowd.step(20 * time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publishDue publishes what is due at now.
+func (l *load) publishDue(now time.Time) error {
+	switch {
+	case l.Kind == Idle || l.Silent:
+		return nil
+	case l.Kind == Each:
+		for ; l.each < len(l.crowd.pages); l.each++ {
+			l.publish(l.channelOf(l.each), now, 0, l.Durable)
+		}
+	case l.Rate > 0:
+		interval := time.Duration(float64(time.Second) / l.Rate)
+		for ; !l.next.After(now); l.next = l.next.Add(interval) {
+			l.publishOne(l.next)
+		}
+	case l.Kind == Room:
+		if l.outstanding > 0 {
+			break // one burst at a time
+		}
+		for range l.Window {
+			l.publishOne(now)
+		}
+	default:
+		for l.outstanding < l.Window {
+			l.publishOne(now)
+		}
+	}
+	return l.pipe.flush()
+}

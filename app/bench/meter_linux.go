@@ -1,0 +1,65 @@
+package bench
+
+import (
+	"context"
+	"time"
+)
+
+// meter measures a hub's process while a load is on.
+type meter struct {
+	*replica
+	every time.Duration
+
+	began         time.Time
+	before, after usage
+	took          time.Duration
+	last          time.Time
+	samples       []Sample
+}
+
+func (m *meter) begin() (err error) {
+	m.began = time.Now()
+	if m.pid != 0 {
+		m.before, err = usageOf(m.pid)
+	}
+	return err
+}
+
+func (m *meter) end() (err error) {
+	m.took = time.Since(m.began)
+	if m.pid != 0 {
+		m.after, err = usageOf(m.pid)
+	}
+	return err
+}
+
+// sample notes the hub's state, not more often than asked for.
+func (m *meter) sample(ctx context.Context) {
+	if m.pid == 0 || m.began.IsZero() || time.Since(m.last) < m.every {
+		return
+	}
+	m.last = time.Now()
+	u, err := usageOf(m.pid)
+	if err != nil {
+		return // the load says what is wrong with the hub
+	}
+	m.samples = append(m.samples, Sample{
+		Seconds: time.Since(m.began).Round(time.Second).Seconds(), Memory: float64(u.rss) / (1 << 20),
+		Goroutines: goroutines(ctx, m.admin), Files: u.files,
+	})
+}
+
+// note adds the CPU that deliveries have cost.
+func (m *meter) note(r *Result, deliveries int) {
+	if m.pid == 0 || m.took <= 0 {
+		return
+	}
+	cpu := m.after.cpu - m.before.cpu
+	r.Cores = cpu.Seconds() / m.took.Seconds()
+	if deliveries > 0 {
+		r.CPU = float64(cpu.Microseconds()) / float64(deliveries)
+	}
+	if m.took > time.Minute {
+		r.Samples = m.samples
+	}
+}

@@ -1,0 +1,81 @@
+// Package bench measures a hub as its sessions see it: thousands of pages connect,
+// messages go through Redis, and what arrives is counted. The hub's CPU and memory
+// are the operating system's figures.
+//
+// It starts the hub, a redis-server and the load generators as processes of their
+// own, the hub pinned to one core and the rest to the others; or it is pointed at a
+// hub that runs already.
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"aldaba/auth"
+)
+
+// Options say what to measure, and where.
+type Options struct {
+	Scenario string        // one of Scenarios
+	Sessions int           // pages connected
+	Rate     float64       // messages a second; 0: as fast as it holds
+	Burst    int           // messages published to a room at once
+	Window   int           // private messages under way at most, without a rate
+	Size     int           // bytes of a message
+	For      time.Duration // measured in each run
+	Warm     time.Duration // before
+	Runs     int           // medians are taken over these
+	Durable  bool          // private messages are recorded
+	Churn    float64       // part of the sessions that reconnects each minute
+	Pin      bool          // the hub has a core for itself
+
+	// A hub that runs already; empty: one is started.
+	URL      string // ws://HOST:PORT/ws
+	Redis    string // HOST:PORT
+	Password string // of Redis
+	PID      int    // the hub's, if it is on this machine; 0: CPU and memory are unknown
+	Issuer   auth.Issuer
+	Private  string // its private channels, with {sub} for the user
+	Room     string // channel of the room
+
+	Executable string    // aldaba
+	Naive      bool      // measure the naive hub instead of a child
+	Progress   io.Writer // how far it is
+	Live       bool      // Progress is a terminal: one line, overwritten
+}
+
+// Scenarios are what can be measured.
+var Scenarios = []string{"idle", "room", "private", "connect", "resume", "expire", "mixed"}
+
+// Check returns what is wrong with o, for people.
+func (o *Options) Check() error {
+	switch {
+	case !slices.Contains(Scenarios, o.Scenario):
+		return fmt.Errorf("there is no scenario %s", o.Scenario)
+	case o.Sessions < 1 || o.Sessions > 1_000_000:
+		return errors.New("--sessions is from 1 to 1000000")
+	case o.Size < 64 || o.Size > 1000:
+		return errors.New("--size is from 64 to 1000 bytes")
+	case o.Runs < 1 || o.Runs > 100:
+		return errors.New("--runs is from 1 to 100")
+	case o.For <= 0 || o.For > 24*time.Hour:
+		return errors.New("--duration is more than 0 and at most 24h")
+	case o.Rate < 0 || o.Rate > 10_000_000:
+		return errors.New("--rate is from 0 to 10000000")
+	case o.Burst < 1 || o.Burst > 1000:
+		return errors.New("--burst is from 1 to 1000")
+	case o.Churn > 0 && o.Rate == 0:
+		return errors.New("--churn needs a --rate")
+	case o.URL != "" && o.Redis == "" && o.Scenario != "idle" && o.Scenario != "connect" && o.Scenario != "expire":
+		return errors.New("--url needs --redis: messages are published there")
+	case o.URL != "" && o.Naive:
+		return errors.New("--compare goes with a hub that is started here, not with --url")
+	}
+	return nil
+}
+
+// own reports whether the hub is started here.
+func (o *Options) own() bool { return o.URL == "" }

@@ -1,0 +1,92 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// usage is what the operating system says of a process.
+type usage struct {
+	cpu   time.Duration // user and system, since it began
+	rss   int64         // bytes
+	files int
+}
+
+// clockTick is the unit of /proc/PID/stat (proc_pid_stat(5)): a hundredth of a second
+// on Linux, whatever the kernel's own.
+const clockTick = 10 * time.Millisecond
+
+func usageOf(pid int) (usage, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return usage{}, err
+	}
+	// The name, in parentheses, may hold anything.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const user, system, rss = 11, 12, 21 // of fields, counted from 0
+	if len(fields) <= rss {
+		return usage{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+	}
+	var n [3]int64
+	for i, f := range []int{user, system, rss} {
+		if n[i], err = strconv.ParseInt(fields[f], 10, 64); err != nil {
+			return usage{}, err
+		}
+	}
+	u := usage{cpu: time.Duration(n[0]+n[1]) * clockTick, rss: n[2] * int64(os.Getpagesize())}
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	u.files = len(files)
+	return u, err
+}
+
+// pinned runs f, which starts a process, so that the process has those cores only.
+func pinned(cores []int, f func() error) error {
+	if cores == nil {
+		return f()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return err
+	}
+	for _, c := range cores {
+		set.Set(c)
+	}
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return err
+	}
+	started := f()
+	if err := unix.SchedSetaffinity(0, &before); err != nil {
+		return err
+	}
+	return started
+}
+
+// cores returns the cores of the hub and those of everybody else, or nil for any.
+func cores(pin bool) (hub, others []int, err error) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil, nil, err
+	}
+	if !pin || set.Count() < 2 {
+		return nil, nil, nil
+	}
+	for c := range 1024 {
+		switch {
+		case !set.IsSet(c):
+		case hub == nil:
+			hub = []int{c}
+		default:
+			others = append(others, c)
+		}
+	}
+	return hub, others, nil
+}

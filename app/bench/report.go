@@ -1,0 +1,121 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"aldaba/app/bench/crowd"
+)
+
+// line is one figure of a result, as people read it.
+type line struct {
+	name, unit string
+	figure     func(*Result) float64
+	lessIsMore bool
+}
+
+var lines = []line{
+	{"resident memory of a session", "KiB", func(r *Result) float64 { return r.Memory }, true},
+	{"authenticated connects", "/s", func(r *Result) float64 { return r.Connects }, false},
+	{"published", "/s", func(r *Result) float64 { return r.Published }, false},
+	{"deliveries", "/s", func(r *Result) float64 { return r.Deliveries }, false},
+	{"CPU of the hub", "cores", func(r *Result) float64 { return r.Cores }, true},
+	{"CPU of a delivery", "µs", func(r *Result) float64 { return r.CPU }, true},
+	{"latency p50", "ms", func(r *Result) float64 { return r.P50 }, true},
+	{"latency p99", "ms", func(r *Result) float64 { return r.P99 }, true},
+	{"latency max", "ms", func(r *Result) float64 { return r.Max }, true},
+	{"all have what they missed after", "s", func(r *Result) float64 { return r.Resumed }, true},
+}
+
+// Print writes results for people: a column each, and how many times better the first
+// is than the second.
+func Print(w io.Writer, results ...Result) error {
+	first := results[0]
+	fmt.Fprintf(w, "%s: %d sessions, %d runs\n\n", describe(first), first.Sessions, first.Runs)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	if len(results) > 1 {
+		fmt.Fprintf(t, "\t%s\t%s\t\tratio\t\n", first.Hub, results[1].Hub)
+	}
+	for _, l := range lines {
+		a := l.figure(&first)
+		if a == 0 {
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%s\t", l.name, figure(a))
+		if len(results) > 1 {
+			b := l.figure(&results[1])
+			fmt.Fprintf(t, "%s\t%s\t%s\t\n", figure(b), l.unit, ratio(a, b, l.lessIsMore))
+		} else {
+			fmt.Fprintf(t, "%s\t\n", l.unit)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, r := range results {
+		if r.Lost > 0 {
+			fmt.Fprintf(w, "%s: %d deliveries never came\n", r.Hub, r.Lost)
+		}
+		if len(r.Faults) > 0 {
+			fmt.Fprintf(w, "%s: %s\n", r.Hub, crowd.Faults(r.Faults))
+		}
+	}
+	return nil
+}
+
+func describe(r Result) string {
+	var with []string
+	if r.Size > 0 {
+		with = append(with, fmt.Sprintf("%d bytes", r.Size))
+		if r.Rate > 0 {
+			with = append(with, figure(r.Rate)+" messages a second")
+		} else {
+			with = append(with, "as fast as it holds")
+		}
+	}
+	if r.Burst > 1 {
+		with = append(with, fmt.Sprintf("%d at once", r.Burst))
+	}
+	return strings.Join(append([]string{r.Scenario}, with...), ", ")
+}
+
+// figure writes three digits, and thousands apart.
+func figure(v float64) string {
+	if v < 100 {
+		return strconv.FormatFloat(v, 'g', 3, 64)
+	}
+	digits := strconv.FormatInt(int64(v+0.5), 10)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+func ratio(a, b float64, lessIsMore bool) string {
+	if lessIsMore {
+		a, b = b, a
+	}
+	if b == 0 {
+		return ""
+	}
+	return figure(a/b) + " ×"
+}
+
+// PrintTable writes the rows of Table for people.
+func PrintTable(w io.Writer, rows []Row) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		bound, verdict := "at least", "pass"
+		if r.Most {
+			bound = "at most"
+		}
+		if !r.Met {
+			verdict = "FAIL"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s %s\t%s\t\n", r.Name, figure(r.Figure)+" "+r.Unit, bound, figure(r.Target), verdict)
+	}
+	return t.Flush()
+}
