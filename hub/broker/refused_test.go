@@ -96,6 +96,12 @@ func TestDocumentedACLSufficesForHistories(t *testing.T) {
 			if _, err := two.Ack(t.Context(), "log:a", "anna", p); err != nil {
 				t.Error(err)
 			}
+			if err := one.KeepTicket(t.Context(), "id", []byte("sealed"), time.Minute); err != nil {
+				t.Error(err)
+			}
+			if sealed, err := two.TakeTicket(t.Context(), "id"); err != nil || string(sealed) != "sealed" {
+				t.Error(string(sealed), err)
+			}
 			if got, _ := page(t, two.Broker, hub.Query{Channel: "log:a", Before: p, Entries: 5, Bytes: 99}); !got.Known {
 				t.Error("the position is not known")
 			}
