@@ -160,13 +160,14 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Deliver hands data, one valid JSON document of a valid channel, to the
 // sessions that have joined channel; at is its entry's position where the channel
-// keeps history. It never waits for a session and does not keep data.
-func (h *Hub) Deliver(channel string, at Position, data []byte) {
+// keeps history. It returns how many these are, never waits for one and does not keep
+// data.
+func (h *Hub) Deliver(channel string, at Position, data []byte) int {
 	ch := h.index.lookup(channel)
 	if ch == nil {
-		return
+		return 0
 	}
-	ch.deliver(messageFrame(ch, at, data))
+	return ch.deliver(messageFrame(ch, at, data))
 }
 
 // Subscribed says that the broker's subscription to channel is confirmed:

@@ -42,7 +42,7 @@ func TestDocumentedACLSuffices(t *testing.T) {
 			r.calls.await(t, "Deliver a 1")
 			r.ready(t, 5*time.Second)
 			r.Unsubscribe("a")
-			eventually(t, 5*time.Second, "unsubscribed", func() bool { return size(r.interest) == 2 })
+			eventually(t, 5*time.Second, "unsubscribed", func() bool { return size(r.interest) == 3 })
 			for _, patterns := range [][]string{nil, {"b"}, {"b*", "[bc]"}} {
 				tails(t, r, patterns)
 			}
@@ -71,7 +71,7 @@ func rules(prefix string) string {
 	return strings.ReplaceAll("resetkeys ~PREFIX* ~aldaba:*:{PREFIX* resetchannels &PREFIX* &aldaba:live:{PREFIX* &aldaba:*:{PREFIX* "+
 		"-@all +auth +ping +subscribe +unsubscribe +psubscribe +publish +multi +exec +eval +evalsha +script|load "+
 		"+function|list +function|load +get +set +del +exists +incr +pexpire +hmget +hset +xadd +xrange +xrevrange "+
-		"+xlen +time +info", "PREFIX", prefix)
+		"+xlen +time +info +pubsub|numsub", "PREFIX", prefix)
 }
 
 func TestDocumentedACLSufficesForHistories(t *testing.T) {
@@ -101,6 +101,10 @@ func TestDocumentedACLSufficesForHistories(t *testing.T) {
 			}
 			if sealed, err := two.TakeTicket(t.Context(), "id"); err != nil || string(sealed) != "sealed" {
 				t.Error(string(sealed), err)
+			}
+			listening(t, s.URL(), prefix, 2)
+			if got, _ := receipt(t, one.Broker, "log:a", "5", ""); !got.Complete {
+				t.Errorf("%+v", got)
 			}
 			if got, _ := page(t, two.Broker, hub.Query{Channel: "log:a", Before: p, Entries: 5, Bytes: 99}); !got.Known {
 				t.Error("the position is not known")

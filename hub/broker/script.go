@@ -21,12 +21,15 @@ var (
 	readLua string
 	//go:embed lua/ack.lua
 	ackLua string
+	//go:embed lua/ask.lua
+	askLua string
 	//go:embed lua/ticket.lua
 	ticketLua string
 
 	publishScript = newScript(publishLua + callLua)
 	readScript    = newScript(publishLua + readLua)
 	ackScript     = newScript(publishLua + ackLua)
+	askScript     = newScript(publishLua + askLua)
 	ticketScript  = newScript(ticketLua)
 )
 
