@@ -138,6 +138,8 @@ type rig struct {
 	*Broker
 	calls *calls
 	log   *text
+
+	publishes *Broker // instead, for one that may not
 }
 
 // run opens a broker and runs it until the test ends.

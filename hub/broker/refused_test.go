@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -134,7 +135,7 @@ func tails(t *testing.T, r *rig, patterns []string) {
 		done <- r.Tail(ctx, patterns, func(m Message) error { got <- m; return nil })
 	}()
 	eventually(t, 5*time.Second, fmt.Sprint("tail of ", patterns), func() bool {
-		if err := r.publish(ctx, "b", []byte("2")); err != nil {
+		if err := publish(cmp.Or(r.publishes, r.Broker), ctx, "b", []byte("2")); err != nil {
 			t.Fatal(err)
 		}
 		return len(got) > 0
@@ -146,6 +147,19 @@ func tails(t *testing.T, r *rig, patterns []string) {
 	if m := <-got; m.Channel != "b" || string(m.Data) != "2" || m.At.IsZero() {
 		t.Errorf("tail brought %+v", m)
 	}
+}
+
+// TestTailWithinNarrowRights has a user for whom one pattern is all, to the letter.
+func TestTailWithinNarrowRights(t *testing.T) {
+	s := redistest.Start(t)
+	r := run(t, Options{URL: s.URL()})
+	r.ready(t, 5*time.Second)
+	watcher, err := Open(Options{URL: allow(s, "resetchannels &b* -@all +psubscribe +ping"), Logger: r.log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = watcher.Close() })
+	tails(t, &rig{Broker: watcher, publishes: r.Broker}, []string{"b*"})
 }
 
 func TestDeniedChannelsDoNotHurtOthers(t *testing.T) {
