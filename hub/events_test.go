@@ -56,7 +56,12 @@ func (w *world) get(url string, header http.Header) *http.Response {
 // listen reads events, as the HTML standard has it.
 func (w *world) listen(url string, header http.Header) *stream {
 	w.t.Helper()
-	answer := w.get(url, header)
+	return w.follow(w.get(url, header))
+}
+
+// follow reads the events of an answer.
+func (w *world) follow(answer *http.Response) *stream {
+	w.t.Helper()
 	if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Type") != "text/event-stream" {
 		body, _ := io.ReadAll(answer.Body)
 		w.t.Fatalf("%s: %s", answer.Status, body)
