@@ -153,11 +153,11 @@ func (c *channel) place(m *membership, page Page) {
 // unreadAt returns how many of the unread messages are not behind k.from: whoever
 // counts on as messages come has the right number in the end. That cannot be if the
 // user has read some of them meanwhile, elsewhere: then read remembers it.
-func (k *catchUp) unreadAt(page Page) int {
-	behind := int(page.Head.Offset - k.from.Offset) //nolint:gosec // both are below 2⁵³
+func (c *catchUp) unreadAt(page Page) int {
+	behind := int(page.Head.Offset - c.from.Offset) //nolint:gosec // both are below 2⁵³
 	if page.Unread < behind {
-		k.read = page
-		k.read.Entries = nil
+		c.read = page
+		c.read.Entries = nil
 	}
 	return max(0, page.Unread-behind)
 }

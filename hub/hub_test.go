@@ -31,6 +31,10 @@ const patience = 15 * time.Second
 // memoryBroker is a broker in the test's hands: it confirms at once unless it is
 // held back, and hands publishes to the hub in order.
 type memoryBroker struct {
+	// order is held from an entry's record to its delivery. What the hub calls with
+	// a lock of its own never takes it: Deliver takes those locks.
+	order sync.Mutex
+
 	mu         sync.Mutex
 	hub        *Hub
 	held       bool

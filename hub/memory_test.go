@@ -8,20 +8,30 @@ import (
 // The logs of the memoryBroker, which serializes what Redis would.
 
 func (b *memoryBroker) Publish(_ context.Context, channel string, data []byte, _ PublishOptions) (Published, error) {
+	b.order.Lock()
+	defer b.order.Unlock()
+	at, err := b.take(channel, data)
+	if err != nil {
+		return Published{}, err
+	}
+	b.hub.Deliver(channel, at, data)
+	return Published{Position: at}, nil
+}
+
+// take accepts what is published, and records it where the channel has a log.
+func (b *memoryBroker) take(channel string, data []byte) (at Position, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.published != nil {
 		b.published(channel)
 	}
 	if b.err != nil {
-		return Published{}, b.err
+		return Position{}, b.err
 	}
-	var at Position
 	if _, keeps := b.histories.Of(channel); keeps {
 		at = b.record(channel, data)
 	}
-	b.hub.Deliver(channel, at, data)
-	return Published{Position: at}, nil
+	return at, nil
 }
 
 // record appends to a log. b.mu is held.
@@ -78,7 +88,7 @@ func (b *memoryBroker) Read(_ context.Context, q Query) (Page, error) {
 	p := Page{Head: b.head(q.Channel)}
 	if q.User != "" {
 		upto := b.upto[q.Channel+" "+q.User]
-		p.Unread = len(log) - int(upto) //nolint:gosec // a test's few
+		p.Unread = len(log) - int(upto)
 		if upto > 0 {
 			p.Read = log[upto-1].Position
 		}
@@ -112,20 +122,30 @@ func (b *memoryBroker) Read(_ context.Context, q Query) (Page, error) {
 }
 
 func (b *memoryBroker) Ack(_ context.Context, channel, user string, at Position) (Acked, error) {
+	b.order.Lock()
+	defer b.order.Unlock()
+	unread, err := b.note(channel, user, at)
+	if err != nil {
+		return Acked{}, err
+	}
+	b.hub.Read(channel, user, at, unread)
+	return Acked{at, unread}, nil
+}
+
+// note remembers up to where user has read, and counts what is left.
+func (b *memoryBroker) note(channel, user string, at Position) (unread int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, keeps := b.histories.Of(channel); !keeps {
-		return Acked{}, ErrNoHistory
+		return 0, ErrNoHistory
 	}
 	head := b.head(channel)
 	if at.Epoch != head.Epoch || at.Offset > head.Offset {
-		return Acked{}, ErrGone
+		return 0, ErrGone
 	}
 	if b.upto == nil {
 		b.upto = make(map[string]uint64)
 	}
 	b.upto[channel+" "+user] = max(at.Offset, b.upto[channel+" "+user])
-	unread := int(head.Offset - b.upto[channel+" "+user])
-	b.hub.Read(channel, user, at, unread)
-	return Acked{at, unread}, nil
+	return int(head.Offset - b.upto[channel+" "+user]), nil
 }
