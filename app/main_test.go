@@ -61,7 +61,7 @@ func TestScripts(t *testing.T) {
 			"await": awaitCmd,
 			"redis": redisCmd,
 			"numpat": func(ts *testscript.TestScript, _ bool, args []string) {
-				awaitRedis(ts, args[0], "PUBSUB NUMPAT", ":1")
+				awaitRedis(ts, args[0], "PUBSUB NUMPAT", ":2") // of plain names, and of what is recorded
 			},
 			"resp": respCmd,
 			"busy": busyCmd,

@@ -69,6 +69,7 @@ func (p *program) wire() error {
 		Limits:         p.config.Limits.hub(),
 		AllowedOrigins: p.config.AllowedOrigins,
 		Cookie:         p.config.Auth.Cookie,
+		Tickets:        p.broker,
 		Logger:         p.log,
 		Metrics:        metrics,
 	}); err != nil {
@@ -85,6 +86,7 @@ func (p *program) wire() error {
 			Broker:     p.broker,
 			Verifier:   p.judge.verifier,
 			Policy:     p.judge.policy,
+			Tickets:    p.hub,
 			Publishers: p.judge.publishers,
 			Message:    int64(p.config.Limits.Message),
 			PerSecond:  p.config.Limits.FramesPerSecond,

@@ -70,7 +70,7 @@ func (c *tailCmd) watch(ctx context.Context, sh *shell, p *tailPrinter) error {
 	}
 	defer b.Close()
 	return b.Tail(ctx, c.Patterns, func(m broker.Message) error {
-		return p.message(m.At, m.Channel, m.Data)
+		return p.message(m)
 	})
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strconv"
 	"time"
+
+	"aldaba/hub/broker"
 )
 
 // tailPrinter prints messages and frames, for people or for programs.
@@ -19,12 +21,12 @@ type tailPrinter struct {
 const clock = "15:04:05.000"
 
 // message prints what passed through Redis.
-func (p *tailPrinter) message(at time.Time, channel string, data []byte) error {
+func (p *tailPrinter) message(m broker.Message) error {
 	var err error
 	if p.json {
-		err = p.messageJSON(at, channel, data)
+		err = p.messageJSON(m)
 	} else {
-		_, err = fmt.Fprintf(p.out, "%s  %s  %s\n", at.Format(clock), printable(channel), oneLine(data))
+		_, err = fmt.Fprintf(p.out, "%s  %s  %s\n", m.At.Format(clock), printable(m.Channel), oneLine(m.Data))
 	}
 	if err != nil {
 		return err
@@ -32,17 +34,18 @@ func (p *tailPrinter) message(at time.Time, channel string, data []byte) error {
 	return p.counted()
 }
 
-func (p *tailPrinter) messageJSON(at time.Time, channel string, data []byte) error {
+func (p *tailPrinter) messageJSON(m broker.Message) error {
 	line := struct {
-		At      time.Time       `json:"at"`
-		Channel string          `json:"channel"`
-		Data    json.RawMessage `json:"data,omitempty"`
-		Text    string          `json:"text,omitempty"` // instead of data that is not JSON
-	}{At: at.UTC(), Channel: channel}
-	if json.Valid(data) {
-		line.Data = data
+		At       time.Time       `json:"at"`
+		Channel  string          `json:"channel"`
+		Position string          `json:"position,omitempty"` // if it was recorded at once
+		Data     json.RawMessage `json:"data,omitempty"`
+		Text     string          `json:"text,omitempty"` // instead of data that is not JSON
+	}{At: m.At.UTC(), Channel: m.Channel, Position: m.Position.String()}
+	if json.Valid(m.Data) {
+		line.Data = m.Data
 	} else {
-		line.Text = string(data)
+		line.Text = string(m.Data)
 	}
 	e := json.NewEncoder(p.out)
 	e.SetEscapeHTML(false)
@@ -91,7 +94,7 @@ func (p *tailPrinter) frame(f frame, raw []byte) error {
 	case p.json:
 		_, err = fmt.Fprintf(p.out, "%s\n", raw)
 	case f.Type == "message":
-		return p.message(time.Now(), f.Channel, f.Data)
+		return p.message(broker.Message{At: time.Now(), Channel: f.Channel, Data: f.Data})
 	default:
 		_, err = fmt.Fprintf(p.out, "%s  %s\n", time.Now().Format(clock), printable(f.words()))
 	}

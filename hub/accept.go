@@ -164,6 +164,11 @@ func checkHandshake(r *http.Request) *refusal {
 // authenticate finds and verifies the token.
 func (h *Hub) authenticate(r *http.Request) (*auth.Claims, *refusal) {
 	token, place, err := auth.FromRequest(r, h.cookie)
+	// Somebody has asked for the ticket; a cookie may have come along by itself.
+	if ticket, ok := h.ticketOf(r); ok && !errors.Is(err, auth.ErrTokenInURL) {
+		place = 0
+		token, err = h.redeem(r.Context(), ticket)
+	}
 	if err != nil {
 		return nil, unauthorized(err)
 	}
@@ -181,10 +186,13 @@ func (h *Hub) authenticate(r *http.Request) (*auth.Claims, *refusal) {
 // unauthorized maps the errors of auth to a refusal. What exactly is wrong with a
 // token is for the log: a forger learns nothing.
 func unauthorized(err error) *refusal {
-	for _, known := range []error{auth.ErrNoToken, auth.ErrTokenInURL, auth.ErrExpiredToken} {
+	for _, known := range []error{auth.ErrNoToken, auth.ErrTokenInURL, auth.ErrExpiredToken, ErrNoTicket} {
 		if errors.Is(err, known) {
 			return &refusal{http.StatusUnauthorized, codeUnauthorized, known.Error(), 0}
 		}
+	}
+	if errors.Is(err, errTicketsUnavailable) {
+		return &refusal{http.StatusServiceUnavailable, codeUnavailable, errTicketsUnavailable.Error(), time.Second}
 	}
 	if errors.Is(err, auth.ErrKeysUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return &refusal{http.StatusServiceUnavailable, codeUnavailable, auth.ErrKeysUnavailable.Error(), 5 * time.Second}

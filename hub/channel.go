@@ -63,8 +63,9 @@ const (
 )
 
 // deliver queues f on every session that has joined. The walk holds the lock, so
-// that all sessions hear a channel's messages in one order.
-func (c *channel) deliver(f *frame) {
+// that all sessions hear a channel's messages in one order. It returns how many these
+// are, with those that will hear it when they have caught up.
+func (c *channel) deliver(f *frame) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
@@ -79,6 +80,7 @@ func (c *channel) deliver(f *frame) {
 		m.wait.catchUp.hold(f)
 	}
 	c.metrics.deliveries.Add(float64(n))
+	return n + len(c.catching)
 }
 
 // wants reports whether a live message at p is news for a session that came in at

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,7 +31,7 @@ type events struct {
 	out       http.ResponseWriter
 	control   *http.ResponseController
 	buffer    bytes.Buffer
-	channels  []string          // with history, in the order of the welcome
+	channels  []string          // with history: the one that moved last comes first
 	positions map[string]string // of channels
 }
 
@@ -277,18 +278,38 @@ func (e *events) moved(f *frame) bool {
 	}
 	if f.channel != nil && !f.at.IsZero() {
 		e.positions[f.channel.name] = f.at.String()
+		e.first(f.channel.name)
 		return true
 	}
 	return len(f.channels) > 0 && len(e.channels) > 0
 }
 
+// first puts channel before the others.
+func (e *events) first(channel string) {
+	if i := slices.Index(e.channels, channel); i > 0 {
+		copy(e.channels[1:], e.channels[:i])
+		e.channels[0] = channel
+	}
+}
+
+// idBound is how long an id may be, in bytes. It comes back as a header, and one of more
+// than 8 KiB is refused by most proxies: the client could never come back. Channels that
+// find no room are those in which nothing happened for the longest; they are not resumed,
+// and their client is told.
+const idBound = 6 << 10
+
 // writePositions writes `channel=position`, joined by commas, which are in neither.
 func (e *events) writePositions() {
+	left := idBound
 	for i, channel := range e.channels {
+		position := e.positions[channel]
+		if left -= len(channel) + len(position) + 2; left < 0 {
+			return
+		}
 		if i > 0 {
 			e.buffer.WriteByte(',')
 		}
-		e.buffer.WriteString(channel + "=" + e.positions[channel])
+		e.buffer.WriteString(channel + "=" + position)
 	}
 }
 

@@ -56,7 +56,12 @@ func (w *world) get(url string, header http.Header) *http.Response {
 // listen reads events, as the HTML standard has it.
 func (w *world) listen(url string, header http.Header) *stream {
 	w.t.Helper()
-	answer := w.get(url, header)
+	return w.follow(w.get(url, header))
+}
+
+// follow reads the events of an answer.
+func (w *world) follow(answer *http.Response) *stream {
+	w.t.Helper()
 	if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Type") != "text/event-stream" {
 		body, _ := io.ReadAll(answer.Body)
 		w.t.Fatalf("%s: %s", answer.Status, body)
@@ -157,6 +162,47 @@ func TestEventsResume(t *testing.T) {
 	}
 	if got := last["inbox:a"]; !strings.Contains(got, "inbox:a=e0:6-1006") {
 		t.Errorf("ids end at %v", last)
+	}
+}
+
+// TestEventsOfManyChannelsCanComeBack has more channels with history than a header has
+// room for.
+func TestEventsOfManyChannelsCanComeBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	url := w.eventServer().URL
+	var names []string
+	for n := range 50 {
+		names = append(names, fmt.Sprintf("%0200d", n))
+		w.broker.write("inbox:"+names[n], "1")
+	}
+	c := claims{"inboxes": names}
+	s := w.listen(url, bearer(w.token("ann", c)))
+	s.expect("welcome")
+	busy := "inbox:" + names[49]
+	if _, err := w.broker.Publish(t.Context(), busy, []byte("2"), PublishOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	id := s.expect("message").id
+	_ = s.answer.Body.Close()
+	if len(id) > idBound || len(id) < idBound/2 {
+		t.Errorf("an id of %d bytes", len(id))
+	}
+	w.broker.write(busy, "3")
+	h := bearer(w.token("ann", c))
+	h.Set("Last-Event-ID", id)
+	again := w.listen(url, h)
+	recovered := 0
+	for _, one := range again.expect("welcome").frame["channels"].([]any) {
+		if state, _ := one.(map[string]any); state["recovered"] == true {
+			recovered++
+		}
+	}
+	if n := strings.Count(id, "="); recovered != n {
+		t.Errorf("%d are recovered of the %d in the id", recovered, n)
+	}
+	if e := again.expect("message"); e.frame["channel"] != busy || e.frame["data"] != 3.0 {
+		t.Errorf("got %v", e)
 	}
 }
 

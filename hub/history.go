@@ -8,6 +8,9 @@ type PublishOptions struct {
 	// one key within a day the first counts. Empty: none. At most KeyBytes bytes of
 	// printable ASCII without space.
 	Key string
+	// Receipt asks to how many sessions the message is handed. It takes a broker that
+	// receives.
+	Receipt bool
 }
 
 // KeyBytes bounds PublishOptions.Key.
@@ -17,6 +20,16 @@ const KeyBytes = 128
 type Published struct {
 	Position  Position // of its entry; zero where the channel keeps no history
 	Duplicate bool     // a message with this key was published before: that one's position
+	// Receipt yields the receipt, if one was asked for and the message is no duplicate:
+	// once, and about a second later at most.
+	Receipt <-chan Receipt
+}
+
+// Receipt says where a message came to.
+type Receipt struct {
+	Sessions int  // that it was handed to
+	Replicas int  // that these are connected to
+	Complete bool // all replicas have said so; else there may be more
 }
 
 // Query asks for a page of a channel's history.

@@ -69,6 +69,9 @@ type Options struct {
 	// Cookie names a cookie that may carry the token; it needs AllowedOrigins,
 	// since a browser sends a cookie along from any page.
 	Cookie string
+	// Tickets keeps what `?ticket=` stands for, the same for all replicas; nil: there
+	// are no tickets.
+	Tickets TicketStore
 
 	Logger  *slog.Logger          // nil: slog.Default()
 	Metrics prometheus.Registerer // nil: not registered anywhere
@@ -84,6 +87,7 @@ type Hub struct {
 	histories auth.Histories
 	origins   origins
 	cookie    string
+	tickets   TicketStore // nil: none
 	log       *slog.Logger
 	metrics   *metrics
 
@@ -115,6 +119,7 @@ func New(o Options) (*Hub, error) {
 		histories: o.Policy.Histories(),
 		origins:   newOrigins(o.AllowedOrigins),
 		cookie:    o.Cookie,
+		tickets:   o.Tickets,
 		log:       log,
 		metrics:   newMetrics(),
 		roster:    newRoster(limits),
@@ -155,13 +160,14 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // Deliver hands data, one valid JSON document of a valid channel, to the
 // sessions that have joined channel; at is its entry's position where the channel
-// keeps history. It never waits for a session and does not keep data.
-func (h *Hub) Deliver(channel string, at Position, data []byte) {
+// keeps history. It returns how many these are, never waits for one and does not keep
+// data.
+func (h *Hub) Deliver(channel string, at Position, data []byte) int {
 	ch := h.index.lookup(channel)
 	if ch == nil {
-		return
+		return 0
 	}
-	ch.deliver(messageFrame(ch, at, data))
+	return ch.deliver(messageFrame(ch, at, data))
 }
 
 // Subscribed says that the broker's subscription to channel is confirmed:

@@ -25,11 +25,18 @@ type Verifier interface {
 	Verify(ctx context.Context, token string) (*auth.Claims, error)
 }
 
+// Tickets gives out what stands for a token in a URL; *hub.Hub is one.
+type Tickets interface {
+	// IssueTicket returns a ticket for token, which expires at end, and when the ticket does.
+	IssueTicket(ctx context.Context, token string, end time.Time) (ticket string, until time.Time, err error)
+}
+
 // API is what the routes below /v1 are made of (docs/http.md).
 type API struct {
 	Broker     Broker       // required
 	Verifier   Verifier     // required
 	Policy     *auth.Policy // required
+	Tickets    Tickets      // required
 	Publishers []Publisher
 	Message    int64 // the largest message, in bytes
 	PerSecond  int   // messages and pages for the tokens of one user; publishers have no such limit
@@ -60,6 +67,7 @@ func newAPI(o API, log *slog.Logger) *api {
 func (a *api) routes(e *gin.Engine) {
 	v1 := e.Group(strings.TrimSuffix(apiPrefix, "/"), apiHeaders)
 	v1.POST("/publish", a.publish)
+	v1.POST("/tickets", a.ticket)
 	get(v1, "/channels/:channel/history", a.history)
 	get(v1, "/openapi.yaml", openapi)
 }

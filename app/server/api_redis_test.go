@@ -28,13 +28,19 @@ type realSite struct {
 
 func startReal(t *testing.T) *realSite {
 	t.Helper()
-	r := &realSite{redis: redistest.Start(t)}
+	return startReplica(t, redistest.Start(t))
+}
+
+// startReplica starts another site on the same Redis.
+func startReplica(t *testing.T, redis *redistest.Server) *realSite {
+	t.Helper()
+	r := &realSite{redis: redis}
 	log, policy := slog.New(slog.DiscardHandler), testPolicy(t)
 	var err error
 	if r.broker, err = broker.Open(broker.Options{URL: r.redis.URL(), Histories: policy.Histories(), Logger: log}); err != nil {
 		t.Fatal(err)
 	}
-	h, err := hub.New(hub.Options{Verifier: testVerifier(t), Policy: policy, Broker: r.broker, Logger: log})
+	h, err := hub.New(hub.Options{Verifier: testVerifier(t), Policy: policy, Broker: r.broker, Tickets: r.broker, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +57,7 @@ func startReal(t *testing.T) *realSite {
 			t.Error(err)
 		}
 	})
-	r.site = start(t, func(o *Options) { o.Hub, o.API = h, testAPI(t, r.broker) })
+	r.site = start(t, func(o *Options) { o.Hub, o.API = h, testAPI(t, r.broker); o.API.Tickets = h })
 	eventually(t, "ready", func() bool { return r.broker.Ready() == nil })
 	return r
 }

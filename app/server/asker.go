@@ -16,6 +16,8 @@ import (
 // asker is who sent a request.
 type asker struct {
 	publisher *publisher // nil: somebody with a token
+	token     string
+	until     time.Time // when token expires
 	user      string
 	grants    *auth.Grants
 }
@@ -42,7 +44,7 @@ func (a *api) asker(c *gin.Context) (asker, bool) {
 		a.unauthorized(c, err)
 		return asker{}, false
 	}
-	return asker{user: claims.User, grants: a.Policy.Grants(claims)}, true
+	return asker{token: secret, until: claims.ExpiresAt, user: claims.User, grants: a.Policy.Grants(claims)}, true
 }
 
 // unauthorized refuses what has no good key or token. What exactly is wrong with it

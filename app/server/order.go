@@ -15,6 +15,7 @@ import (
 type order struct {
 	messages []message
 	one      bool // it named a single channel, and is answered for that alone
+	receipt  bool // it wants to know to how many sessions each message is handed
 }
 
 // message is one document for one channel.
@@ -41,10 +42,31 @@ func parseOrder(body []byte, key string) (order, error) {
 	if !json.Valid(body) {
 		return order{}, errDocument
 	}
-	fields, err := fieldsOf(body, "channel", "channels", "messages", "data", "key")
+	fields, err := fieldsOf(body, "channel", "channels", "messages", "data", "key", "receipt")
 	if err != nil {
 		return order{}, err
 	}
+	receipt, err := receiptOf(fields)
+	if err != nil {
+		return order{}, err
+	}
+	o, err := parseShape(fields, key)
+	o.receipt = receipt
+	return o, err
+}
+
+// receiptOf takes receipt out of fields.
+func receiptOf(fields map[string]json.RawMessage) (bool, error) {
+	raw, ok := fields["receipt"]
+	delete(fields, "receipt")
+	if text := string(raw); ok && text != "true" && text != "false" {
+		return false, errors.New("receipt is true or false")
+	}
+	return string(raw) == "true", nil
+}
+
+// parseShape reads the one of three shapes that the fields have.
+func parseShape(fields map[string]json.RawMessage, key string) (order, error) {
 	shapes := 0
 	for _, name := range []string{"channel", "channels", "messages"} {
 		if _, ok := fields[name]; ok {
@@ -56,7 +78,7 @@ func parseOrder(body []byte, key string) (order, error) {
 	}
 	if list, ok := fields["messages"]; ok {
 		if len(fields) > 1 {
-			return order{}, errors.New("beside messages there is nothing: data and key belong to each of them")
+			return order{}, errors.New("beside messages there is only receipt: data and key belong to each of them")
 		}
 		return parseMessages(list, key)
 	}

@@ -25,10 +25,20 @@ const (
 
 // result is what became of one message.
 type result struct {
-	Channel   string `json:"channel"`
-	Position  string `json:"position,omitempty"` // where the channel keeps history
-	Duplicate bool   `json:"duplicate,omitempty"`
-	Error     *fault `json:"error,omitempty"` // it was not published
+	Channel   string   `json:"channel"`
+	Position  string   `json:"position,omitempty"` // where the channel keeps history
+	Duplicate bool     `json:"duplicate,omitempty"`
+	Receipt   *receipt `json:"receipt,omitempty"` // if one was asked for
+	Error     *fault   `json:"error,omitempty"`   // it was not published
+
+	coming <-chan hub.Receipt
+}
+
+// receipt says where a message came to.
+type receipt struct {
+	Sessions int  `json:"sessions"`
+	Replicas int  `json:"replicas"`
+	Complete bool `json:"complete"` // else there may be more
 }
 
 type fault struct {
@@ -56,11 +66,9 @@ func (a *api) publish(c *gin.Context) {
 		refuse(c, http.StatusBadRequest, codeBadRequest, err.Error())
 		return
 	}
-	for i, m := range o.messages {
-		if !who.allows(m.channel, auth.Publish) {
-			refuse(c, http.StatusForbidden, codeForbidden, fmt.Sprintf("nothing was published: no grant to publish on the channel of message %d", i))
-			return
-		}
+	if no := who.refusal(o); no != "" {
+		refuse(c, http.StatusForbidden, codeForbidden, no)
+		return
 	}
 	if !a.withinRate(c, who, len(o.messages)) {
 		return
@@ -68,7 +76,33 @@ func (a *api) publish(c *gin.Context) {
 	for i := range o.messages {
 		o.messages[i].key = who.ownKey(o.messages[i].key)
 	}
-	answerResults(c, o, a.publishAll(c.Request.Context(), o.messages))
+	results := a.publishAll(c.Request.Context(), o)
+	awaitReceipts(results)
+	answerResults(c, o, results)
+}
+
+// refusal says for which message of o the asker has no grant, or nothing.
+func (k asker) refusal(o order) string {
+	for i, m := range o.messages {
+		if !k.allows(m.channel, auth.Publish) {
+			return fmt.Sprintf("nothing was published: no grant to publish on the channel of message %d", i)
+		}
+		// How many are connected is what presence is about.
+		if o.receipt && !k.allows(m.channel, auth.Presence) {
+			return fmt.Sprintf("nothing was published: no grant to see presence, for a receipt, on the channel of message %d", i)
+		}
+	}
+	return ""
+}
+
+// awaitReceipts takes the receipts that are coming, each within a second.
+func awaitReceipts(results []result) {
+	for i := range results {
+		if coming := results[i].coming; coming != nil {
+			got := <-coming
+			results[i].Receipt = &receipt{got.Sessions, got.Replicas, got.Complete}
+		}
+	}
 }
 
 // headerKey is the idempotency key of the header, or empty.
@@ -111,19 +145,19 @@ const unavailableText = "redis does not answer now: it may have been published o
 type batch struct {
 	*api
 
-	messages []message
-	results  []result
-	told     sync.Once // the log has a failure of this batch
+	order
+	results []result
+	told    sync.Once // the log has a failure of this batch
 }
 
 // publishAll publishes messages, those of one channel in their order. After a
 // message that Redis did not take, no other follows in its channel: when it is sent
 // again it must not come after them.
-func (a *api) publishAll(ctx context.Context, messages []message) []result {
+func (a *api) publishAll(ctx context.Context, o order) []result {
 	ctx, cancel := context.WithTimeout(ctx, apiWait)
 	defer cancel()
-	b := &batch{api: a, messages: messages, results: make([]result, len(messages))}
-	queues := byChannel(messages)
+	b := &batch{api: a, order: o, results: make([]result, len(o.messages))}
+	queues := byChannel(o.messages)
 	work := make(chan []int)
 	var workers sync.WaitGroup
 	for range min(publishWorkers, len(queues)) {
@@ -186,10 +220,10 @@ func (b *batch) publishOne(ctx context.Context, m message) result {
 	if int64(len(m.data)) > b.Message {
 		return failed(codeTooLarge, "data is larger than a message may be")
 	}
-	done, err := b.Broker.Publish(ctx, m.channel, m.data, hub.PublishOptions{Key: m.key})
+	done, err := b.Broker.Publish(ctx, m.channel, m.data, hub.PublishOptions{Key: m.key, Receipt: b.receipt})
 	switch {
 	case err == nil:
-		return result{Channel: m.channel, Position: done.Position.String(), Duplicate: done.Duplicate}
+		return result{Channel: m.channel, Position: done.Position.String(), Duplicate: done.Duplicate, coming: done.Receipt}
 	case errors.Is(err, hub.ErrInvalidMessage):
 		return failed(codeInvalidMessage, err.Error())
 	}

@@ -16,7 +16,7 @@
 //	 resetchannels &PREFIX* &aldaba:live:{PREFIX* &aldaba:*:{PREFIX*
 //	 -@all +auth +ping +subscribe +unsubscribe +psubscribe +publish +multi +exec +eval +evalsha +script|load
 //	 +function|list +function|load +get +set +del +exists +incr +pexpire +hmget +hset +xadd +xrange +xrevrange
-//	 +xlen +time +info
+//	 +xlen +time +info +pubsub|numsub
 //
 // where PREFIX is empty without the patterns that `*` covers; and `~user:* ~aldaba:*:{user:* &user:* &aldaba:live:{user:*` with `+fcall`, and what the
 // scripts do, for a publisher of user:* that calls aldaba_publish.
@@ -52,8 +52,9 @@ import (
 type Receiver interface {
 	// Deliver hands over one valid JSON document of a valid channel, and the position
 	// of its entry if the channel keeps history. Then no entry is left out between two
-	// calls, and none comes twice, unless Resync comes between them.
-	Deliver(channel string, at hub.Position, data []byte)
+	// calls, and none comes twice, unless Resync comes between them. It returns how many
+	// sessions are handed it.
+	Deliver(channel string, at hub.Position, data []byte) int
 	// Subscribed answers every Subscribe that returned false: from here on the
 	// messages of channel arrive.
 	Subscribed(channel string)
@@ -110,6 +111,7 @@ type Broker struct {
 
 	interest *interest
 	probe    *probe
+	receipts *receipts
 	drops    drops
 
 	mu       sync.Mutex
@@ -162,6 +164,8 @@ func newBroker(o Options, t timing) (*Broker, error) {
 	}
 	b.probe = newProbe(server, t, b.send)
 	b.interest = newInterest(b.probe.channel, t)
+	b.receipts = newReceipts(b.name(b.probe.channel), t)
+	b.interest.subscribe(b.receipts.channel) // as long as the broker lives
 	b.metrics = newMetrics(b)
 	b.probe.observe, b.probe.denied = b.metrics.lag.Observe, b.publishing
 	return b, nil
@@ -177,6 +181,7 @@ func (b *Broker) Run(ctx context.Context, r Receiver) error {
 	defer done()
 	var beside sync.WaitGroup
 	beside.Go(func() { b.probe.run(ctx) })
+	beside.Go(func() { b.receipts.run(ctx, b.client, b.timing.command) })
 	defer beside.Wait()
 	s := newSubscriber(b, r)
 	beside.Go(func() { s.follower.run(ctx) })

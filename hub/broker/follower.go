@@ -34,7 +34,10 @@ type followed struct {
 	joining bool         // a subscription waits to be told
 	heard   bool         // since the last round
 	retries int          // reads that failed in a row
+	handed  int          // how many sessions were handed that
 	turn    int          // which of its places in the wheel counts
+
+	questions []question // about entries that were not delivered yet
 }
 
 // One read asks for so much; the rest is asked for by the next.
@@ -133,12 +136,20 @@ func (f *follower) rang(channel, payload string) {
 
 // deliver hands over the entry behind c.at. f.mu is held.
 func (f *follower) deliver(c *followed, at hub.Position, data []byte) {
-	c.at = at
 	if reason := unfit(c.channel, data, f.limit); reason != "" {
+		c.at, c.handed = at, 0
 		f.drop(reason, c.channel, len(data))
 		return
 	}
-	f.receiver.Deliver(c.channel, at, data)
+	f.hand(c, at, data)
+}
+
+// hand delivers an entry that is fit for it. f.mu is held.
+func (f *follower) hand(c *followed, at hub.Position, data []byte) {
+	c.at, c.handed = at, f.receiver.Deliver(c.channel, at, data)
+	if len(c.questions) > 0 {
+		f.answerUpTo(c)
+	}
 }
 
 // read asks the log for what follows c.at, one question at a time. f.mu is held.
@@ -170,6 +181,7 @@ func (f *follower) answered(c *followed, after hub.Position, s stretch, err erro
 	}
 	c.retries, c.seal = 0, s.seal
 	f.catchUp(c, after, s)
+	f.answerUpTo(c)
 	if c.again || s.More {
 		f.read(c)
 		return
@@ -191,7 +203,7 @@ func (f *follower) catchUp(c *followed, after hub.Position, s stretch) {
 		return
 	case !s.Known:
 		f.metrics.gaps.Inc()
-		c.at = s.Head
+		c.at, c.handed = s.Head, 0
 		f.receiver.Resync(c.channel, c.at)
 		return
 	case after.Epoch != s.Head.Epoch:
@@ -202,12 +214,12 @@ func (f *follower) catchUp(c *followed, after hub.Position, s stretch) {
 	}
 	for _, e := range s.Entries {
 		if e.Position.Offset > c.at.Offset {
-			f.receiver.Deliver(c.channel, e.Position, e.Data)
+			f.hand(c, e.Position, e.Data)
 		}
 	}
 	// Entries that nobody can be handed were passed over, too.
 	if s.End.Offset > c.at.Offset {
-		c.at = s.End
+		c.at, c.handed = s.End, 0
 	}
 }
 

@@ -13,10 +13,11 @@ type guarded struct {
 	receiver Receiver
 }
 
-func (g *guarded) Deliver(channel string, at hub.Position, data []byte) {
-	if !g.call("Deliver", channel, func() { g.receiver.Deliver(channel, at, data) }) {
+func (g *guarded) Deliver(channel string, at hub.Position, data []byte) (sessions int) {
+	if !g.call("Deliver", channel, func() { sessions = g.receiver.Deliver(channel, at, data) }) {
 		g.metrics.dropped.WithLabelValues(reasonPanic).Inc()
 	}
+	return sessions
 }
 
 func (g *guarded) Subscribed(channel string) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,8 @@ type calls struct {
 	mu     sync.Mutex
 	events []string // "Deliver user:1 {}", "Subscribed user:1", …
 	hook   func(event string)
+
+	sessions atomic.Int64 // that are handed each message
 }
 
 func (c *calls) note(event string) {
@@ -65,8 +68,9 @@ func (c *calls) note(event string) {
 	}
 }
 
-func (c *calls) Deliver(channel string, _ hub.Position, data []byte) {
+func (c *calls) Deliver(channel string, _ hub.Position, data []byte) int {
 	c.note("Deliver " + channel + " " + string(data))
+	return int(c.sessions.Load())
 }
 
 func (c *calls) Subscribed(channel string) { c.note("Subscribed " + channel) }
@@ -134,6 +138,8 @@ type rig struct {
 	*Broker
 	calls *calls
 	log   *text
+
+	publishes *Broker // instead, for one that may not
 }
 
 // run opens a broker and runs it until the test ends.

@@ -36,6 +36,9 @@ type probe struct {
 	deniedErr error     // why the channel could not be subscribed
 }
 
+// probeChannel begins the name of every replica's own channel.
+const probeChannel = "aldaba:probe:"
+
 var (
 	errUnconnected = errors.New("not connected yet")
 	errDeaf        = errors.New("redis takes messages that the subscription does not bring back")
@@ -43,7 +46,7 @@ var (
 
 func newProbe(server string, t timing, send func(context.Context, string, []byte) error) *probe {
 	return &probe{
-		server: server, channel: "aldaba:probe:" + rand.Text(), timing: t, send: send,
+		server: server, channel: probeChannel + rand.Text(), timing: t, send: send,
 		kick: make(chan struct{}, 1), epoch: time.Now(), linkErr: errUnconnected,
 	}
 }

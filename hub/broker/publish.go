@@ -10,6 +10,8 @@ import (
 
 	"aldaba/auth"
 	"aldaba/hub"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Publish implements hub.Broker. It is never retried, so without a key a message is
@@ -46,7 +48,7 @@ func validKey(key string) bool {
 // put publishes plainly what needs no script.
 func (b *Broker) put(ctx context.Context, channel string, data []byte, o hub.PublishOptions) (hub.Published, error) {
 	kept, keeps := b.histories.Of(channel)
-	if !keeps && o.Key == "" {
+	if !keeps && o.Key == "" && !o.Receipt {
 		return hub.Published{}, b.send(ctx, channel, data)
 	}
 	args := []any{data}
@@ -56,11 +58,35 @@ func (b *Broker) put(ctx context.Context, channel string, data []byte, o hub.Pub
 	if o.Key != "" {
 		args = append(args, "id", o.Key)
 	}
+	if o.Receipt {
+		return b.putAsking(ctx, channel, args)
+	}
 	answer, err := b.caller.do(ctx, call{publishScript, b.name(channel), args, 3})
 	if err != nil {
 		return hub.Published{}, err
 	}
 	return published(answer)
+}
+
+// putAsking publishes and asks for a receipt.
+func (b *Broker) putAsking(ctx context.Context, channel string, args []any) (hub.Published, error) {
+	id, receipt := b.receipts.ask()
+	args = append([]any{b.name(b.receipts.channel), id, b.receipts.replies}, args...)
+	answer, err := b.caller.do(ctx, call{askScript, b.name(channel), args, 4})
+	if err != nil {
+		b.receipts.close(id)
+		return hub.Published{}, err
+	}
+	asked, isNumber := answer[3].(int64)
+	if _, many := b.client.(*redis.ClusterClient); many || !isNumber {
+		asked = -1 // a node of a cluster knows of its own subscribers only
+	}
+	b.receipts.expect(id, int(asked))
+	done, err := published(answer)
+	if err == nil && !done.Duplicate {
+		done.Receipt = receipt
+	}
+	return done, err
 }
 
 // keptArgs are the options of a message for a channel with history.

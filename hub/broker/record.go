@@ -31,7 +31,7 @@ func (r *recorder) listen(ctx context.Context) (*link, error) {
 		err = l.confirmed(len(globs) + len(names))
 	}
 	if err != nil {
-		r.wide = r.wide || redis.IsPermissionError(err)
+		r.refused(err)
 		l.close()
 		return nil, err
 	}
@@ -39,6 +39,27 @@ func (r *recorder) listen(ctx context.Context) (*link, error) {
 	defer r.mu.Unlock()
 	r.link, r.backlog, r.failed, r.ponged = l, newBacklog(heardBytes), nil, time.Time{}
 	return l, nil
+}
+
+// refused has the next link ask for the other patterns, the whole prefix or the narrower
+// ones: a rule may be mended meanwhile. It tells once that neither is allowed.
+func (r *recorder) refused(err error) {
+	if !redis.IsPermissionError(err) {
+		return
+	}
+	if r.wide {
+		r.barred(err)
+	}
+	r.wide = !r.wide
+}
+
+// barred tells of missing rights, which nothing else would: plain PUBLISHes to channels
+// with history are heard by nobody then.
+func (r *recorder) barred(err error) {
+	if unlogged, ok := r.drops.allow("recorder", time.Now()); ok {
+		r.log.Error("redis does not let this user record plain publishes to channels with history; see its ACL in docs/operations.md",
+			"redis", r.server, "error", describe(err), "unlogged", unlogged)
+	}
 }
 
 // patterns returns those of plain messages and of their twins. An ACL rule `&app:*` lets a

@@ -136,6 +136,9 @@ func (r *recorder) handOver(ctx context.Context) {
 // serve takes a lease if one is free, and fills the role until it ends.
 func (r *recorder) serve(ctx context.Context) error {
 	as, err := r.apply(ctx)
+	if redis.IsPermissionError(err) {
+		r.barred(err)
+	}
 	if err != nil {
 		return err
 	}

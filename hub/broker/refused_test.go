@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -42,7 +43,7 @@ func TestDocumentedACLSuffices(t *testing.T) {
 			r.calls.await(t, "Deliver a 1")
 			r.ready(t, 5*time.Second)
 			r.Unsubscribe("a")
-			eventually(t, 5*time.Second, "unsubscribed", func() bool { return size(r.interest) == 2 })
+			eventually(t, 5*time.Second, "unsubscribed", func() bool { return size(r.interest) == 3 })
 			for _, patterns := range [][]string{nil, {"b"}, {"b*", "[bc]"}} {
 				tails(t, r, patterns)
 			}
@@ -71,7 +72,7 @@ func rules(prefix string) string {
 	return strings.ReplaceAll("resetkeys ~PREFIX* ~aldaba:*:{PREFIX* resetchannels &PREFIX* &aldaba:live:{PREFIX* &aldaba:*:{PREFIX* "+
 		"-@all +auth +ping +subscribe +unsubscribe +psubscribe +publish +multi +exec +eval +evalsha +script|load "+
 		"+function|list +function|load +get +set +del +exists +incr +pexpire +hmget +hset +xadd +xrange +xrevrange "+
-		"+xlen +time +info", "PREFIX", prefix)
+		"+xlen +time +info +pubsub|numsub", "PREFIX", prefix)
 }
 
 func TestDocumentedACLSufficesForHistories(t *testing.T) {
@@ -95,6 +96,16 @@ func TestDocumentedACLSufficesForHistories(t *testing.T) {
 			two.calls.await(t, "Deliver log:a 3")
 			if _, err := two.Ack(t.Context(), "log:a", "anna", p); err != nil {
 				t.Error(err)
+			}
+			if err := one.KeepTicket(t.Context(), "id", []byte("sealed"), time.Minute); err != nil {
+				t.Error(err)
+			}
+			if sealed, err := two.TakeTicket(t.Context(), "id"); err != nil || string(sealed) != "sealed" {
+				t.Error(string(sealed), err)
+			}
+			listening(t, s.URL(), prefix, 2)
+			if got, _ := receipt(t, one.Broker, "log:a", "5", ""); !got.Complete {
+				t.Errorf("%+v", got)
 			}
 			if got, _ := page(t, two.Broker, hub.Query{Channel: "log:a", Before: p, Entries: 5, Bytes: 99}); !got.Known {
 				t.Error("the position is not known")
@@ -124,7 +135,7 @@ func tails(t *testing.T, r *rig, patterns []string) {
 		done <- r.Tail(ctx, patterns, func(m Message) error { got <- m; return nil })
 	}()
 	eventually(t, 5*time.Second, fmt.Sprint("tail of ", patterns), func() bool {
-		if err := r.publish(ctx, "b", []byte("2")); err != nil {
+		if err := publish(cmp.Or(r.publishes, r.Broker), ctx, "b", []byte("2")); err != nil {
 			t.Fatal(err)
 		}
 		return len(got) > 0
@@ -136,6 +147,19 @@ func tails(t *testing.T, r *rig, patterns []string) {
 	if m := <-got; m.Channel != "b" || string(m.Data) != "2" || m.At.IsZero() {
 		t.Errorf("tail brought %+v", m)
 	}
+}
+
+// TestTailWithinNarrowRights has a user for whom one pattern is all, to the letter.
+func TestTailWithinNarrowRights(t *testing.T) {
+	s := redistest.Start(t)
+	r := run(t, Options{URL: s.URL()})
+	r.ready(t, 5*time.Second)
+	watcher, err := Open(Options{URL: allow(s, "resetchannels &b* -@all +psubscribe +ping"), Logger: r.log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = watcher.Close() })
+	tails(t, &rig{Broker: watcher, publishes: r.Broker}, []string{"b*"})
 }
 
 func TestDeniedChannelsDoNotHurtOthers(t *testing.T) {

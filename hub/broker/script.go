@@ -21,10 +21,16 @@ var (
 	readLua string
 	//go:embed lua/ack.lua
 	ackLua string
+	//go:embed lua/ask.lua
+	askLua string
+	//go:embed lua/ticket.lua
+	ticketLua string
 
 	publishScript = newScript(publishLua + callLua)
 	readScript    = newScript(publishLua + readLua)
 	ackScript     = newScript(publishLua + ackLua)
+	askScript     = newScript(publishLua + askLua)
+	ticketScript  = newScript(ticketLua)
 )
 
 type script struct{ text, hash string }

@@ -22,6 +22,7 @@ type subscriber struct {
 	linked bool      // some link has
 	down   time.Time // when the last link that was up broke
 	barred bool      // that redis refuses this user was logged since then
+	last   handed    // the plain message that came last
 }
 
 func newSubscriber(b *Broker, r Receiver) *subscriber {
@@ -92,6 +93,7 @@ func (s *subscriber) handle(event any) error {
 }
 
 func (s *subscriber) linkLost() {
+	s.last = handed{}
 	s.interest.lost()
 	s.follower.lost(s.interest.wants)
 }
@@ -103,7 +105,12 @@ func (s *subscriber) message(m *redis.Message) {
 	case !ok:
 		return
 	case channel == s.probe.channel:
-		s.probe.returned(m.Payload, time.Now())
+		if !s.receipts.answered(m.Payload) {
+			s.probe.returned(m.Payload, time.Now())
+		}
+		return
+	case channel == s.receipts.channel:
+		s.asked(m.Payload)
 		return
 	}
 	s.metrics.received.Inc()
@@ -111,6 +118,7 @@ func (s *subscriber) message(m *redis.Message) {
 		s.follower.rang(channel, m.Payload)
 		return
 	}
+	s.last = handed{}
 	if int64(len(m.Payload)) > s.limit { // before it is copied
 		s.drop(reasonSize, channel, len(m.Payload))
 		return
@@ -120,7 +128,7 @@ func (s *subscriber) message(m *redis.Message) {
 		s.drop(reason, channel, len(data))
 		return
 	}
-	s.receiver.Deliver(channel, hub.Position{}, data)
+	s.last = handed{channel, s.receiver.Deliver(channel, hub.Position{}, data)}
 }
 
 // drop counts a message that is handed to nobody, and logs it now and then; never
@@ -150,6 +158,8 @@ func (s *subscriber) changed(e changed) error {
 	case channel == s.probe.channel:
 		s.probe.subscribed()
 		return nil
+	case channel == s.receipts.channel:
+		return nil
 	case live:
 		s.follower.subscribed(channel)
 		return nil
@@ -165,6 +175,7 @@ func (s *subscriber) changed(e changed) error {
 }
 
 func (s *subscriber) left(channel string) {
+	s.last = handed{} // what comes after it was not handed to anybody here
 	if s.interest.left(channel) {
 		s.follower.unsubscribed(channel)
 	}

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"aldaba/hub"
+
 	"github.com/redis/go-redis/v9"
 )
 
@@ -14,11 +16,14 @@ type Message struct {
 	Channel string
 	Data    []byte
 	At      time.Time
+	// Position is that of the entry, if the message was recorded by whoever published it.
+	Position hub.Position
 }
 
 // Tail hands every message of the channels that match patterns (Redis globs; none:
 // every channel but the hub's own) to fn until ctx ends or fn returns an error,
-// which is then its own. It reconnects as often as it takes, needs no Run, and
+// which is then its own. What is recorded from a plain PUBLISH is that message, and
+// comes once. Tail reconnects as often as it takes, needs no Run, and
 // hands on what the hub would drop, too.
 func (b *Broker) Tail(ctx context.Context, patterns []string, fn func(Message) error) error {
 	if len(patterns) == 0 {
@@ -49,9 +54,11 @@ type tail struct {
 	fn       func(Message) error
 	failed   error // what fn returned
 
-	wide   bool // this user may only subscribe to the whole prefix: filter here
-	asked  bool // the outage was logged
-	copies copies
+	refusals int
+	wide     bool // this user may only subscribe to the whole prefix: filter here
+	plain    bool // this user may not hear what is recorded
+	asked    bool // the outage was logged
+	copies   copies
 }
 
 func (t *tail) away(err error) {
@@ -121,32 +128,54 @@ func (t *tail) handle(event any) error {
 			return nil
 		}
 		if redis.IsPermissionError(e.err) {
-			t.wide = true // for the next link
+			t.narrow() // for the next link
 		}
 		return e.err
 	}
 	return nil
 }
 
+// narrow asks for less after a refusal: for the whole prefix, which a rule may have to
+// the letter; then without what is recorded, first as it was asked for.
+func (t *tail) narrow() {
+	t.refusals = min(t.refusals+1, 3)
+	t.wide, t.plain = t.refusals&1 != 0, t.refusals > 1
+}
+
 func (t *tail) message(m *redis.Message) error {
-	channel, ours := strings.CutPrefix(m.Channel, t.prefix)
+	channel, live, ours := t.unwire(m.Channel)
 	if !ours || strings.HasPrefix(channel, "aldaba:") || !t.wanted(channel) || t.copies.again(m) {
 		return nil
 	}
-	t.failed = t.fn(Message{Channel: channel, Data: []byte(m.Payload), At: time.Now()})
+	one := Message{Channel: channel, Data: []byte(m.Payload), At: time.Now()}
+	if live {
+		s, ok := parseStamp(m.Payload)
+		if !ok || s.origin != recordedDirect { // the plain message has come already
+			return nil
+		}
+		one.Data, one.Position = []byte(s.data), s.at
+	}
+	t.failed = t.fn(one)
 	return t.failed
 }
 
-// globs returns the patterns as Redis is to see them. An ACL rule `&app:*` lets a
-// user subscribe to the pattern `app:*` and to no narrower one.
+// globs returns the patterns as Redis is to see them: of plain names, and of what is
+// recorded. An ACL rule `&app:*` lets a user subscribe to the pattern `app:*` and to no
+// narrower one.
 func (t *tail) globs() []string {
 	prefix := escapeGlob(t.prefix)
-	if t.wide {
+	switch {
+	case t.wide && (t.plain || prefix == ""): // the latter is everything
 		return []string{prefix + "*"}
+	case t.wide:
+		return []string{prefix + "*", liveHead + prefix + "*"}
 	}
-	globs := make([]string, len(t.patterns))
-	for i, p := range t.patterns {
-		globs[i] = prefix + p
+	globs := make([]string, 0, 2*len(t.patterns))
+	for _, p := range t.patterns {
+		globs = append(globs, prefix+p)
+		if !t.plain {
+			globs = append(globs, liveName(prefix+p))
+		}
 	}
 	return globs
 }

@@ -74,6 +74,58 @@ func TestTail(t *testing.T) {
 	})
 }
 
+// TestTailOfWhatIsRecorded has each message once, whoever has published it.
+func TestTailOfWhatIsRecorded(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		for _, prefix := range []string{"", "app:"} {
+			for _, patterns := range [][]string{nil, {"log:*"}, {"log:a"}} {
+				t.Run(fmt.Sprintf("%q %q", prefix, patterns), func(t *testing.T) { tailsRecorded(t, url, prefix, patterns) })
+			}
+		}
+	})
+}
+
+func tailsRecorded(t *testing.T, url, prefix string, patterns []string) {
+	t.Helper()
+	o := keeping(t, url)
+	o.Prefix = prefix
+	r := run(t, o)
+	r.awaitRole(t, roleRecorder)
+	got := make(chan Message, 1000)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- r.Tail(ctx, patterns, func(m Message) error { got <- m; return nil }) }()
+	eventually(t, 5*time.Second, "started", func() bool {
+		put(t, r.Broker, "log:a", `"start"`, "")
+		return len(got) > 0
+	})
+	p := put(t, r.Broker, "log:a", "1", "").Position
+	say(t, client(t, url), prefix+"log:a", "2")
+	r.join(t, "log:a")
+	if _, err := r.Ack(t.Context(), "log:a", "anna", p); err != nil {
+		t.Error(err)
+	}
+	put(t, r.Broker, "log:a", "3", "")
+	var heard []string
+	for len(heard) < 3 {
+		m := <-got
+		if string(m.Data) == `"start"` {
+			continue
+		}
+		heard = append(heard, m.Channel+" "+string(m.Data))
+		if string(m.Data) == "1" && m.Position != p {
+			t.Errorf("%+v, recorded at %v", m, p)
+		}
+	}
+	if want := []string{"log:a 1", "log:a 2", "log:a 3"}; !slices.Equal(heard, want) {
+		t.Errorf("%q, want %q", heard, want)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTailReconnects(t *testing.T) {
 	s := redistest.New(t)
 	log := &text{}

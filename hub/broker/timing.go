@@ -22,6 +22,8 @@ type timing struct {
 	poll    time.Duration // between two looks of a standby at the recorder's lease
 	vacancy timeRange     // between two looks of the others
 
+	receipt time.Duration // how long replicas may take to say what a message came to
+
 	library time.Duration // between two looks at the library of functions
 
 	quiet timeRange // between two looks at the log of a quiet channel
@@ -53,6 +55,8 @@ var defaultTiming = timing{
 	renew:   time.Second,
 	poll:    250 * time.Millisecond,
 	vacancy: timeRange{time.Second, 2 * time.Second},
+
+	receipt: time.Second,
 
 	library: time.Minute,
 
