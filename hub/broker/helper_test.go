@@ -136,8 +136,41 @@ type rig struct {
 	log   *text
 }
 
+// meddler sees the answers to a broker's commands first.
+type meddler struct {
+	answered   func(redis.Cmder)                // to one command
+	transacted func([]redis.Cmder, error) error // to a pipeline or a transaction
+}
+
+func (m *meddler) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (m *meddler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if m.answered != nil {
+			m.answered(cmd)
+		}
+		return err
+	}
+}
+
+func (m *meddler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, all []redis.Cmder) error {
+		err := next(ctx, all)
+		if m.transacted != nil {
+			err = m.transacted(all, err)
+		}
+		return err
+	}
+}
+
 // run opens a broker and runs it until the test ends.
 func run(t testing.TB, o Options, change ...func(*timing)) *rig {
+	t.Helper()
+	return runMeddled(t, o, nil, change...)
+}
+
+func runMeddled(t testing.TB, o Options, m *meddler, change ...func(*timing)) *rig {
 	t.Helper()
 	timing := defaultTiming
 	for _, c := range change {
@@ -151,6 +184,9 @@ func run(t testing.TB, o Options, change ...func(*timing)) *rig {
 	}
 	if err := b.metrics.register(o.Metrics); err != nil {
 		t.Fatal(err)
+	}
+	if m != nil {
+		b.client.AddHook(m)
 	}
 	r.Broker = b
 	r.start(t)

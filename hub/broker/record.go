@@ -13,7 +13,7 @@ func (r *recorder) work(ctx context.Context, l *link, as role) error {
 	if as == roleRecorder {
 		r.become(roleRecorder)
 		if r.deaf {
-			r.gap("the link broke, and there was no standby")
+			r.gap("no recorder listened for a while, and no standby")
 		}
 		r.deaf = false
 	} else {
@@ -105,9 +105,6 @@ func (r *recorder) end(ctx context.Context, l *link, why error) error {
 	}
 	r.letGo(ctx)
 	r.forget()
-	if !leaves {
-		r.idle(ctx, r.timing.lease) // the standby is to be first
-	}
 	return why
 }
 

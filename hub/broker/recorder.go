@@ -41,7 +41,7 @@ type recorder struct {
 	failed  error  // of the link
 	link    *link  // the last one
 	seq     uint64 // of the last message that was recorded under this lease
-	deaf    bool   // was recorder, and heard nothing for a while
+	deaf    bool   // is to record what follows a time in which nobody may have listened
 }
 
 type role string
@@ -171,14 +171,15 @@ func (r *recorder) apply(ctx context.Context) (role, error) {
 		r.standing.release(ctx) // a standby that heard nothing meanwhile begins anew
 		r.standing.value = ""
 	}
-	for _, one := range []struct {
-		lease *lease
-		role  role
-	}{{&r.recording, roleRecorder}, {&r.standing, roleStandby}} {
-		taken, err := one.lease.take(ctx)
-		if taken || err != nil {
-			return one.role, err
-		}
+	// As long as a standby lives the recorder's place is for it: it alone has heard what
+	// the former recorder left.
+	taken, err := r.recording.take(ctx, &r.standing)
+	if taken || err != nil {
+		r.deaf = r.deaf || r.recording.term > 1
+		return roleRecorder, err
+	}
+	if taken, err = r.standing.take(ctx); taken || err != nil {
+		return roleStandby, err
 	}
 	return roleNone, nil
 }

@@ -13,6 +13,7 @@ import (
 	"aldaba/internal/redistest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -283,4 +284,73 @@ func TestPatternsThatBeginWithAPlaceholderAreRecorded(t *testing.T) {
 			}
 		}
 	})
+}
+
+// twoOfThree returns a recorder, its exact standby, and a third replica that looks all
+// the time whether a place is free.
+func twoOfThree(t *testing.T, url string) (one, two, three *rig) {
+	t.Helper()
+	one = run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	two = run(t, kept(t, url))
+	two.awaitRole(t, roleStandby)
+	three = run(t, kept(t, url), func(t *timing) { t.vacancy = timeRange{time.Millisecond, 2 * time.Millisecond} })
+	three.awaitRole(t, roleNone)
+	return one, two, three
+}
+
+func TestThirdReplicaLeavesTheRecordersPlaceToTheStandby(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one, two, three := twoOfThree(t, url)
+	f := publishPlainly(t, url, flooded...)
+	eventually(t, 10*time.Second, "load", func() bool { return client(t, url).Exists(context.Background(), "aldaba:log:{log:c}").Val() == 1 })
+	one.dies(t)
+	eventually(t, 20*time.Second, "somebody takes over", func() bool { return two.roleIs(roleRecorder) || three.roleIs(roleRecorder) })
+	if !two.roleIs(roleRecorder) {
+		t.Error("the third replica records what only the standby has heard")
+	}
+	holdsAll(t, url, f.end(t))
+}
+
+func gaps(t testing.TB, r *rig) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(r.metrics.recorderGaps); err != nil {
+		t.Fatal(err)
+	}
+	return metric(t, registry, "aldaba_recorder_gaps_total", "")
+}
+
+func TestTimesWithoutAnyListenerAreCounted(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	two := run(t, kept(t, url))
+	two.awaitRole(t, roleStandby)
+	if gaps(t, one)+gaps(t, two) != 0 {
+		t.Error("a gap is counted before there was one")
+	}
+	if err := client(t, url).ClientKillByFilter(context.Background(), "TYPE", "pubsub").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the gap is counted", func() bool { return gaps(t, one)+gaps(t, two) > 0 })
+}
+
+// TestStandbyCutWhileTakingOver: it cannot know any more what of its backlog is
+// recorded, and says so.
+func TestStandbyCutWhileTakingOver(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	var two *rig
+	var once sync.Once
+	two = runMeddled(t, kept(t, url), &meddler{answered: func(cmd redis.Cmder) {
+		if term, ok := cmd.(*redis.Cmd); ok && slices.Contains(cmd.Args(), any("aldaba:recorder:{}:term")) && term.Val() == int64(2) {
+			once.Do(func() { two.breakLink(errSilent) })
+		}
+	}})
+	two.awaitRole(t, roleStandby)
+	one.dies(t)
+	eventually(t, 20*time.Second, "it records in the end", func() bool { return two.roleIs(roleRecorder) })
+	eventually(t, 5*time.Second, "the gap is counted", func() bool { return gaps(t, two) > 0 })
 }

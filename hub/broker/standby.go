@@ -64,6 +64,7 @@ func (r *recorder) takeOver(ctx context.Context, l *link) error {
 	from := r.backlog.next
 	r.mu.Unlock()
 	if err := r.barrier(ctx, l); err != nil {
+		r.letGo(ctx) // what it has not heard it cannot record
 		return err
 	}
 	r.mu.Lock()
