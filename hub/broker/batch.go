@@ -85,7 +85,7 @@ func (r *recorder) transact(ctx context.Context, batch []heard) error {
 	for i, h := range batch {
 		kept, _ := r.histories.Of(h.channel)
 		args := append([]any{h.data}, keptArgs(kept)...)
-		args = append(args, "lease", r.recording.key, "gen", r.recording.value, "seq", r.seq+uint64(i)+1, "origin", string(recordedPlain))
+		args = append(args, "lease", r.recording.key, "gen", r.recording.value, "by", r.count, "seq", r.seq+uint64(i)+1, "origin", string(recordedPlain))
 		answers[i] = pipe.EvalSha(ctx, publishScript.hash, []string{r.name(h.channel)}, args...)
 	}
 	_, err := pipe.Exec(ctx)

@@ -136,10 +136,10 @@ type rig struct {
 	log   *text
 }
 
-// meddler sees the answers to a broker's commands first.
+// meddler comes between a broker and Redis.
 type meddler struct {
-	answered   func(redis.Cmder)                // to one command
-	transacted func([]redis.Cmder, error) error // to a pipeline or a transaction
+	answered func(redis.Cmder)                              // is shown each answer to one command
+	transact func(all []redis.Cmder, do func() error) error // makes what is sent together, or not
 }
 
 func (m *meddler) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -156,11 +156,11 @@ func (m *meddler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (m *meddler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, all []redis.Cmder) error {
-		err := next(ctx, all)
-		if m.transacted != nil {
-			err = m.transacted(all, err)
+		do := func() error { return next(ctx, all) }
+		if m.transact != nil {
+			return m.transact(all, do)
 		}
-		return err
+		return do()
 	}
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 )
@@ -126,7 +127,6 @@ func (r *recorder) fenced(ctx context.Context) error {
 	defer cancel()
 	alone, err := r.recording.retake(ctx)
 	if alone {
-		r.seq = 0
 		r.log.Warn("the recorder's lease was lost, and is held again")
 		return nil
 	}
@@ -140,5 +140,5 @@ func (r *recorder) fenced(ctx context.Context) error {
 func (r *recorder) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.queue, r.bytes, r.seq = nil, 0, 0
+	r.queue, r.bytes, r.count, r.seq = nil, 0, rand.Text(), 0
 }

@@ -40,7 +40,8 @@ type recorder struct {
 	ponged  time.Time
 	failed  error  // of the link
 	link    *link  // the last one
-	seq     uint64 // of the last message that was recorded under this lease
+	count   string // names what seq counts: one queue, over as many leases as it lives
+	seq     uint64 // of the last message that was recorded of it
 	deaf    bool   // is to record what follows a time in which nobody may have listened
 }
 
@@ -70,7 +71,7 @@ func newRecorder(b *Broker) *recorder {
 		wake:   make(chan struct{}, 1), leave: make(chan struct{}), left: make(chan struct{}),
 		recording: lease{client: b.client, key: b.own("recorder"), owner: id, ttl: b.timing.lease},
 		standing:  lease{client: b.client, key: b.own("standby"), owner: id, ttl: b.timing.lease},
-		globs:     b.globs(), role: roleNone,
+		globs:     b.globs(), role: roleNone, count: rand.Text(),
 	}
 	return r
 }
@@ -161,9 +162,14 @@ func (r *recorder) serve(ctx context.Context) error {
 // apply returns the role for which a lease was free, or which is still held.
 func (r *recorder) apply(ctx context.Context) (role, error) {
 	if r.recording.value != "" {
-		if held, err := r.recording.renew(ctx); held || err != nil {
+		held, err := r.recording.renew(ctx)
+		if err == nil && !held { // it ran out while Redis was away
+			held, err = r.recording.retake(ctx, &r.standing)
+		}
+		if held || err != nil {
 			return roleRecorder, err
 		}
+		r.recording.release(ctx)
 		r.recording.value = ""
 		r.forget()
 	}
