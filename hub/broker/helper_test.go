@@ -138,7 +138,7 @@ type rig struct {
 
 // meddler comes between a broker and Redis.
 type meddler struct {
-	answered func(redis.Cmder)                              // is shown each answer to one command
+	answered func(redis.Cmder) error                        // is shown each answer to one command, and may make an error of it
 	transact func(all []redis.Cmder, do func() error) error // makes what is sent together, or not
 }
 
@@ -147,8 +147,8 @@ func (m *meddler) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (m *meddler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		if m.answered != nil {
-			m.answered(cmd)
+		if m.answered != nil && err == nil {
+			err = m.answered(cmd)
 		}
 		return err
 	}

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,5 +204,19 @@ func TestTheFunctionTakesWhatHubsHandOn(t *testing.T) {
 				t.Errorf("%.60q: %v, and hubs would hand it on: %v", d, err, want)
 			}
 		}
+	})
+}
+
+// TestLibraryIsInstalledAsSoonAsRedisLets: publishers wait for it.
+func TestLibraryIsInstalledAsSoonAsRedisLets(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		var asked atomic.Int64
+		runMeddled(t, keeping(t, url), &meddler{answered: func(cmd redis.Cmder) error {
+			if strings.EqualFold(cmd.Name(), "function") && asked.Add(1) <= 3 {
+				return io.EOF
+			}
+			return nil
+		}})
+		awaitLibrary(t, client(t, url), "")
 	})
 }

@@ -346,10 +346,11 @@ func TestStandbyCutWhileTakingOver(t *testing.T) {
 	one.awaitRole(t, roleRecorder)
 	var two *rig
 	var once sync.Once
-	two = runMeddled(t, kept(t, url), &meddler{answered: func(cmd redis.Cmder) {
+	two = runMeddled(t, kept(t, url), &meddler{answered: func(cmd redis.Cmder) error {
 		if term, ok := cmd.(*redis.Cmd); ok && slices.Contains(cmd.Args(), any("aldaba:recorder:{}:term")) && term.Val() == int64(2) {
 			once.Do(func() { two.breakLink(errSilent) })
 		}
+		return nil
 	}})
 	two.awaitRole(t, roleStandby)
 	one.dies(t)
