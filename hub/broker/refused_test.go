@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"os"
 	"io"
 	"net"
 	"strconv"
@@ -112,6 +113,31 @@ func TestDocumentedACLSufficesForHistories(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOperatorsACLSufficesForHistories holds what docs/operations.md says of a user
+// that may no more than the patterns need.
+func TestOperatorsACLSufficesForHistories(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, rest, _ := strings.Cut(between(string(text), "ACL SETUSER aldaba on >PASSWORD ", "With `redis.prefix`"), "```")
+	rules := strings.ReplaceAll(first+" ~user:*"+between(rest, "~user:*", "```"), "user:*", "log:*")
+	s := redistest.Start(t)
+	o := keeping(t, allow(s, rules))
+	one := run(t, o)
+	one.awaitRole(t, roleRecorder)
+	two := run(t, o)
+	two.awaitRole(t, roleStandby)
+	two.join(t, "log:a")
+	put(t, one.Broker, "log:a", "1", "k")
+	backend := client(t, s.URL())
+	awaitLibrary(t, backend, "")
+	one.HandOver(t.Context())
+	two.awaitRole(t, roleRecorder)
+	say(t, backend, "log:a", "2")
+	two.calls.await(t, "Deliver log:a 2")
 }
 
 // tails waits until a Tail of patterns has brought a message on b.
