@@ -181,7 +181,7 @@ func (r *recorder) apply(ctx context.Context) (role, error) {
 	// the former recorder left.
 	taken, err := r.recording.take(ctx, &r.standing)
 	if taken || err != nil {
-		r.deaf = r.deaf || r.recording.term > 1
+		r.deaf = r.deaf || taken && r.recording.term > 1
 		return roleRecorder, err
 	}
 	if taken, err = r.standing.take(ctx); taken || err != nil {
