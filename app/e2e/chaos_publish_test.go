@@ -56,7 +56,10 @@ func (c *chaos) publish() {
 		c.clear = append(c.clear, c.beside(c.publishPlainly))
 	}
 	c.caller = c.startCaller()
-	c.clear = append(c.clear, c.beside(c.publishByCaller), func() { c.caller.end() }, c.beside(c.publishBySessions), c.beside(c.publishByHTTP))
+	c.clear = append(c.clear, c.beside(c.publishByCaller), func() { c.caller.end() }, c.beside(c.publishBySessions))
+	for range 2 { // one of them may wait for a replica that is frozen
+		c.clear = append(c.clear, c.beside(c.publishByHTTP))
+	}
 }
 
 // every calls do at intervals until ctx ends.
@@ -126,10 +129,8 @@ const chaosKey = "a-key-of-at-least-thirty-two-bytes"
 func (c *chaos) publishByHTTP(ctx context.Context) {
 	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
-	n := 0
 	every(ctx, 10*time.Millisecond, func() {
-		n++
-		m := said{anyChaosChannel(), fmt.Sprint(httpKind, "-", n)}
+		m := said{anyChaosChannel(), fmt.Sprint(httpKind, "-", c.posted.Add(1))}
 		c.Sending(byHTTP, m)
 		began := c.losses.Load()
 		for ctx.Err() == nil && c.losses.Load() == began {
