@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"strconv"
@@ -15,17 +17,14 @@ import (
 	"syscall"
 	"time"
 
-	"aldaba/auth"
-	"aldaba/hub"
-	"aldaba/hub/broker"
-
 	"github.com/redis/go-redis/v9"
 )
 
 // What the ids of messages begin with: how they are published.
 const (
 	plainKind   = "plain"   // PUBLISH
-	scriptKind  = "script"  // the publish script, by a process of its own
+	fcallKind   = "fcall"   // FCALL aldaba_publish, by a process of its own
+	httpKind    = "http"    // POST /v1/publish, again with the same key until it is answered
 	sessionKind = "session" // `publish` of a session
 )
 
@@ -56,8 +55,11 @@ func (c *chaos) publish() {
 	for range 2 {
 		c.clear = append(c.clear, c.beside(c.publishPlainly))
 	}
-	c.script = c.startScripter()
-	c.clear = append(c.clear, c.beside(c.publishByScript), func() { c.script.end() }, c.beside(c.publishBySessions))
+	c.caller = c.startCaller()
+	c.clear = append(c.clear, c.beside(c.publishByCaller), func() { c.caller.end() }, c.beside(c.publishBySessions))
+	for range 2 { // one of them may wait for a replica that is frozen
+		c.clear = append(c.clear, c.beside(c.publishByHTTP))
+	}
 }
 
 // every calls do at intervals until ctx ends.
@@ -104,33 +106,89 @@ func (c *chaos) publishBySessions(ctx context.Context) {
 	})
 }
 
-func (c *chaos) publishByScript(ctx context.Context) {
+func (c *chaos) publishByCaller(ctx context.Context) {
 	n := 0
 	every(ctx, 5*time.Millisecond, func() {
 		n++
-		m := said{anyChaosChannel(), fmt.Sprint(scriptKind, "-", n)}
+		m := said{anyChaosChannel(), fmt.Sprint(fcallKind, "-", n)}
 		c.Sending(byFcall, m)
 		c.guard.Lock()
-		to := c.script
+		to := c.caller
 		c.guard.Unlock()
 		// Of one that has ended nobody learns what became of the message.
 		_, _ = fmt.Fprintf(to.stdin, "%s %s %s\n", m.ID, m.Channel, c.data(m))
 	})
 }
 
-// scripter is a process that publishes by the hub's own script what it is told on its
-// standard input, and says what Redis answered; see serveScripter.
-type scripter struct {
+// chaosKey is of a publisher to all channels.
+const chaosKey = "a-key-of-at-least-thirty-two-bytes"
+
+// publishByHTTP is a backend that asks again, anywhere and with the same key, until it
+// has an answer. What may have been recorded in a log that was lost meanwhile it leaves:
+// with the log the key is forgotten.
+func (c *chaos) publishByHTTP(ctx context.Context) {
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	every(ctx, 10*time.Millisecond, func() {
+		m := said{anyChaosChannel(), fmt.Sprint(httpKind, "-", c.posted.Add(1))}
+		c.Sending(byHTTP, m)
+		began := c.losses.Load()
+		for ctx.Err() == nil && c.losses.Load() == began {
+			if position := c.post(client, m); position != "" {
+				c.Accepted(m.ID, position)
+				return
+			}
+			c.tally.repeated.Add(1)
+			select {
+			case <-ctx.Done():
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+}
+
+// post publishes m at any replica, and returns its position if that was answered.
+func (c *chaos) post(client *http.Client, m said) string {
+	body, err := json.Marshal(object{"channel": m.Channel, "data": json.RawMessage(c.data(m))})
+	if err != nil {
+		c.t.Error(err)
+	}
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+c.anyReplica().public+"/v1/publish", bytes.NewReader(body))
+	if err != nil {
+		c.t.Error(err)
+		return ""
+	}
+	request.Header.Set("Authorization", "Bearer "+chaosKey)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Idempotency-Key", m.ID)
+	answer, err := client.Do(request)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = answer.Body.Close() }()
+	var published struct{ Position string }
+	if err := json.NewDecoder(answer.Body).Decode(&published); err != nil {
+		return ""
+	}
+	if answer.StatusCode/100 == 4 {
+		c.t.Errorf("by HTTP: %s", answer.Status)
+	}
+	return published.Position
+}
+
+// caller is a process that publishes by FCALL what it is told on its standard input,
+// and says what Redis answered; see serveCaller.
+type caller struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	heard chan struct{} // closed when all that it said was heard
 	once  sync.Once
 }
 
-func (c *chaos) startScripter() *scripter {
+func (c *chaos) startCaller() *caller {
 	c.t.Helper()
-	s := &scripter{cmd: exec.Command(os.Args[0]), heard: make(chan struct{})} // this test's own binary
-	s.cmd.Env = append(os.Environ(), scripterVariable+"="+c.server.URL())
+	s := &caller{cmd: exec.Command(os.Args[0]), heard: make(chan struct{})} // this test's own binary
+	s.cmd.Env = append(os.Environ(), callerVariable+"="+c.server.URL())
 	s.cmd.Stderr = os.Stderr
 	stdout, err := s.cmd.StdoutPipe()
 	if err == nil {
@@ -154,8 +212,8 @@ func (c *chaos) startScripter() *scripter {
 	return s
 }
 
-// end lets the scripter publish what it was told, and waits for its end.
-func (s *scripter) end() {
+// end lets the caller publish what it was told, and waits for its end.
+func (s *caller) end() {
 	s.once.Do(func() {
 		_ = s.stdin.Close()
 		<-s.heard
@@ -163,36 +221,33 @@ func (s *scripter) end() {
 	})
 }
 
-// killScripter ends the scripter as a crash does, and starts another one.
-func (c *chaos) killScripter() {
+// killCaller ends the caller as a crash does, and starts another one.
+func (c *chaos) killCaller() {
 	c.t.Helper()
-	if err := c.script.cmd.Process.Signal(syscall.SIGKILL); err != nil {
+	if err := c.caller.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		c.t.Fatal(err)
 	}
-	c.script.end()
-	next := c.startScripter()
+	c.caller.end()
+	next := c.startCaller()
 	c.guard.Lock()
 	defer c.guard.Unlock()
-	c.script = next
+	c.caller = next
 }
 
-// scripterVariable says, in a process of the tests' binary, that it is a scripter,
+// callerVariable says, in a process of the tests' binary, that it is a caller,
 // and where its Redis is.
-const scripterVariable = "ALDABA_E2E_SCRIPTER"
+const callerVariable = "ALDABA_E2E_CALLER"
 
-// serveScripter reads lines `ID CHANNEL JSON` and publishes them, many at once. It
+// serveCaller reads lines `ID CHANNEL JSON` and publishes them, many at once. It
 // answers each `ID POSITION`, or `ID ` if Redis has not taken it for certain.
-func serveScripter(url string) error {
-	kept := auth.History{Size: 10_000, TTL: time.Hour}
-	policy, err := auth.NewPolicy([]auth.Pattern{{Name: "user:{sub}", History: &kept}, {Name: "room:{rooms}", History: &kept}})
+func serveCaller(url string) error {
+	o, err := redis.ParseURL(url)
 	if err != nil {
 		return err
 	}
-	b, err := broker.Open(broker.Options{URL: url, Histories: policy.Histories()})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = b.Close() }()
+	o.Protocol, o.DisableIdentity, o.MaxRetries = 2, true, -1
+	client := redis.NewClient(o)
+	defer func() { _ = client.Close() }()
 	var output sync.Mutex
 	var all sync.WaitGroup
 	room := make(chan struct{}, 64)
@@ -202,10 +257,9 @@ func serveScripter(url string) error {
 		room <- struct{}{}
 		all.Go(func() {
 			defer func() { <-room }()
-			done, err := b.Publish(context.Background(), fields[1], []byte(fields[2]), hub.PublishOptions{})
-			position := ""
-			if err == nil {
-				position = done.Position.String()
+			position, err := client.Do(context.Background(), "FCALL", "aldaba_publish", 1, fields[1], fields[2]).Text()
+			if err != nil {
+				position = ""
 			}
 			output.Lock()
 			defer output.Unlock()

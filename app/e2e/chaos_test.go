@@ -16,26 +16,30 @@ import (
 func TestChaos(t *testing.T) {
 	durable := []string{"--appendonly", "yes", "--appendfsync", "always"}
 	for _, s := range []struct {
-		name    string
-		happens func(*chaos)
-		want    expectation
-		redis   []string
+		name     string
+		happens  func(*chaos)
+		replicas int
+		want     expectation
+		redis    []string
 	}{
-		{"calm", func(c *chaos) { c.load(10_000) }, expectation{whole: true}, nil},
-		{"recorder killed", recorderKilled, expectation{whole: true}, nil},
-		{"recorder and publisher killed", recorderAndPublisherKilled, expectation{whole: true}, nil},
-		{"recorder frozen", recorderFrozen, expectation{whole: true}, nil},
-		{"redis restarted with its data", redisRestarted, expectation{}, durable},
-		{"redis restarted without its data", redisRestarted, expectation{}, nil},
-		{"subscriptions cut", subscriptionsCut, expectation{whole: true}, nil},
-		{"everything deleted", everythingDeleted, expectation{}, nil},
-		{"slow readers", slowReaders, expectation{whole: true}, nil},
-		{"pages that hop", pagesThatHop, expectation{whole: true}, nil},
-		{"resumes interrupted", resumesInterrupted, expectation{whole: true}, nil},
-		{"recorder drained", recorderDrained, expectation{whole: true}, nil},
+		{"calm", func(c *chaos) { c.load(10_000) }, 3, expectation{whole: true}, nil},
+		{"recorder killed", recorderKilled, 3, expectation{whole: true}, nil},
+		{"recorder killed of two", recorderKilled, 2, expectation{whole: true}, nil},
+		{"bystander killed", bystanderKilled, 3, expectation{whole: true}, nil},
+		{"recorder and publisher killed", recorderAndPublisherKilled, 3, expectation{whole: true}, nil},
+		{"recorder frozen", recorderFrozen, 3, expectation{whole: true}, nil},
+		{"redis restarted with its data", redisRestarted, 3, expectation{}, durable},
+		{"redis restarted without its data", redisRestarted, 3, expectation{}, nil},
+		{"subscriptions cut", subscriptionsCut, 3, expectation{whole: true}, nil},
+		{"commands cut", commandsCut, 3, expectation{whole: true}, nil},
+		{"everything deleted", everythingDeleted, 3, expectation{}, nil},
+		{"slow readers", slowReaders, 3, expectation{whole: true}, nil},
+		{"pages that hop", pagesThatHop, 2, expectation{whole: true}, nil},
+		{"resumes interrupted", resumesInterrupted, 3, expectation{whole: true}, nil},
+		{"recorder drained", recorderDrained, 3, expectation{whole: true}, nil},
 	} {
 		t.Run(s.name, func(t *testing.T) {
-			c := newChaos(t, s.redis...)
+			c := newChaos(t, s.replicas, s.redis...)
 			s.happens(c)
 			c.settle(s.want)
 		})
@@ -51,14 +55,29 @@ func recorderKilled(c *chaos) {
 	c.load(3000)
 }
 
+// bystanderKilled: its pages go on elsewhere, and nobody's role changes.
+func bystanderKilled(c *chaos) {
+	recorder := c.awaitRoles()
+	standby := c.having(isStandby)
+	for _, r := range c.live() {
+		if r != recorder && r != standby {
+			c.kill(r)
+		}
+	}
+	c.load(3000)
+	if now := c.awaitRoles(); now != recorder {
+		c.t.Error("another replica records")
+	}
+}
+
 // recorderAndPublisherKilled: what the publisher was told before its end is there.
 func recorderAndPublisherKilled(c *chaos) {
 	recorder := c.awaitRoles()
-	c.killScripter()
+	c.killCaller()
 	c.kill(recorder)
 	c.serve()
 	c.awaitRoles()
-	c.killScripter()
+	c.killCaller()
 	c.load(3000)
 }
 
@@ -91,7 +110,7 @@ func redisRestarted(c *chaos) {
 		c.server.Start()
 	})
 	c.awaitRoles()
-	c.load(3000)
+	c.load(6000)
 }
 
 // subscriptionsCut: everybody who hears anything from Redis has to come back, and what
@@ -100,6 +119,16 @@ func subscriptionsCut(c *chaos) {
 	for range 2 {
 		c.unsurely(func() { c.server.Do("CLIENT", "KILL", "TYPE", "pubsub") })
 		c.awaitRoles()
+	}
+	c.load(3000)
+}
+
+// commandsCut: what was being recorded may have been or not, and is recorded once;
+// whoever listens goes on listening.
+func commandsCut(c *chaos) {
+	for range 20 {
+		c.server.Do("CLIENT", "KILL", "TYPE", "normal")
+		c.load(300)
 	}
 	c.load(3000)
 }

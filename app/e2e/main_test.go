@@ -24,8 +24,8 @@ const patience = 30 * time.Second
 var binaries string
 
 func TestMain(m *testing.M) {
-	if url := os.Getenv(scripterVariable); url != "" {
-		if err := serveScripter(url); err != nil {
+	if url := os.Getenv(callerVariable); url != "" {
+		if err := serveCaller(url); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -159,4 +160,48 @@ func BenchmarkRecorded(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
 		})
 	}
+}
+
+// BenchmarkChannelMemory is what a channel takes in Redis, after so many messages of 200
+// bytes, by Redis' stream-node-max-bytes.
+func BenchmarkChannelMemory(b *testing.B) {
+	data := `{"title":"` + strings.Repeat("x", 188) + `"}`
+	for _, node := range []string{"4096", "1024", "256"} { // Redis' own default first
+		for _, messages := range []int{1, 10, 100} {
+			b.Run(fmt.Sprintf("node=%s/messages=%d", node, messages), func(b *testing.B) {
+				const channels = 500
+				for b.Loop() {
+					s := redistest.Start(b, "--stream-node-max-bytes", node)
+					runBench(b, kept(b, s.URL()))
+					backend := client(b, s.URL())
+					awaitLibrary(b, backend, "")
+					before := usedMemory(b, backend)
+					for c := range channels {
+						if _, err := backend.Pipelined(context.Background(), func(p redis.Pipeliner) error {
+							for range messages {
+								p.Do(context.Background(), "FCALL", "aldaba_publish", 1, fmt.Sprintf("log:%06d", c), data)
+							}
+							return nil
+						}); err != nil {
+							b.Fatal(err)
+						}
+					}
+					b.ReportMetric((usedMemory(b, backend)-before)/channels, "B/channel")
+				}
+			})
+		}
+	}
+}
+
+func usedMemory(b *testing.B, c *redis.Client) float64 {
+	b.Helper()
+	info, err := c.InfoMap(context.Background(), "memory").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	used, err := strconv.ParseFloat(info["Memory"]["used_memory"], 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return used
 }

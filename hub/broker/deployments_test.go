@@ -12,20 +12,26 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"aldaba/hub"
 	"aldaba/internal/redistest"
 )
 
-func TestSentinelFailover(t *testing.T) {
-	t.Parallel()
-	master := redistest.Start(t)
-	replica := redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.Port))
-	info := func(s *redistest.Server) string { return fmt.Sprint(s.Do("INFO", "replication")) }
-	eventually(t, 10*time.Second, "replicates", func() bool { return strings.Contains(info(replica), "master_link_status:up") })
+// replication is what s says of it.
+func replication(s *redistest.Server) string { return fmt.Sprint(s.Do("INFO", "replication")) }
+
+// watched starts a master, its replica, and a sentinel; url is that of the sentinel.
+func watched(t *testing.T) (master, replica *redistest.Server, url string) {
+	t.Helper()
+	master = redistest.Start(t)
+	replica = redistest.Start(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(master.Port))
+	eventually(t, 10*time.Second, "replicates", func() bool { return strings.Contains(replication(replica), "master_link_status:up") })
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	if err := os.WriteFile(conf, fmt.Appendf(nil, `sentinel monitor mymaster 127.0.0.1 %d 1
 sentinel down-after-milliseconds mymaster 500
@@ -37,11 +43,17 @@ sentinel failover-timeout mymaster 2000
 	eventually(t, 10*time.Second, "sentinel knows the replica", func() bool {
 		return strings.Contains(fmt.Sprint(watch.Do("SENTINEL", "REPLICAS", "mymaster")), "master-link-status ok")
 	})
-	r := run(t, Options{URL: "redis+sentinel://" + watch.Addr() + "?master_name=mymaster"})
+	return master, replica, "redis+sentinel://" + watch.Addr() + "?master_name=mymaster"
+}
+
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	master, replica, url := watched(t)
+	r := run(t, Options{URL: url})
 	r.join(t, "a")
 	r.ready(t, 5*time.Second)
 	master.Kill()
-	eventually(t, 20*time.Second, "failed over", func() bool { return strings.Contains(info(replica), "role:master") })
+	eventually(t, 20*time.Second, "failed over", func() bool { return strings.Contains(replication(replica), "role:master") })
 	r.delivers(t, replica, "a", 5*time.Second)
 	r.ready(t, 5*time.Second)
 	if r.calls.count("Resync a") != 1 {
@@ -51,6 +63,39 @@ sentinel failover-timeout mymaster 2000
 		return r.publish(context.Background(), "a", []byte(`"after"`)) == nil
 	})
 	r.calls.await(t, `Deliver a "after"`)
+}
+
+// TestFailoverThatLosesEntries: replication is asynchronous, so one position can stand
+// for two messages. Whoever knows the one that is gone is told so.
+func TestFailoverThatLosesEntries(t *testing.T) {
+	t.Parallel()
+	master, replica, url := watched(t)
+	r := run(t, keeping(t, url))
+	r.join(t, "log:a")
+	first := put(t, r.Broker, "log:a", "1", "").Position
+	r.calls.await(t, "Deliver log:a 1")
+	eventually(t, 5*time.Second, "replicated", func() bool { return fmt.Sprint(replica.Do("XLEN", "aldaba:log:{log:a}")) == "1" })
+	replica.Signal(syscall.SIGSTOP)
+	master.Do("CLIENT", "KILL", "TYPE", "replica")
+	lost := put(t, r.Broker, "log:a", "2", "").Position
+	r.calls.await(t, "Deliver log:a 2")
+	master.Kill()
+	replica.Signal(syscall.SIGCONT)
+	eventually(t, 20*time.Second, "failed over", func() bool { return strings.Contains(replication(replica), "role:master") })
+	eventually(t, 10*time.Second, "publishes", func() bool {
+		return r.publish(context.Background(), "log:a", []byte("3")) == nil
+	})
+	r.calls.await(t, "Resync log:a")
+	put(t, r.Broker, "log:a", "4", "")
+	r.calls.await(t, "Deliver log:a 4")
+	for _, old := range []hub.Position{first, lost} {
+		if p, _ := page(t, r.Broker, hub.Query{Channel: "log:a", After: old, Entries: 9, Bytes: 99}); p.Known || p.Head.Epoch == old.Epoch {
+			t.Errorf("%v is known to another server, whose head is %v", old, p.Head)
+		}
+	}
+	if _, data := page(t, r.Broker, hub.Query{Channel: "log:a", Entries: 9, Bytes: 99}); !slices.Equal(data, []string{"1", "3", "4"}) {
+		t.Errorf("the log has %q", data)
+	}
 }
 
 func TestSentinelAbsent(t *testing.T) {

@@ -142,8 +142,41 @@ type rig struct {
 	publishes *Broker // instead, for one that may not
 }
 
+// meddler comes between a broker and Redis.
+type meddler struct {
+	answered func(redis.Cmder) error                        // is shown each answer to one command, and may make an error of it
+	transact func(all []redis.Cmder, do func() error) error // makes what is sent together, or not
+}
+
+func (m *meddler) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (m *meddler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if m.answered != nil && err == nil {
+			err = m.answered(cmd)
+		}
+		return err
+	}
+}
+
+func (m *meddler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, all []redis.Cmder) error {
+		do := func() error { return next(ctx, all) }
+		if m.transact != nil {
+			return m.transact(all, do)
+		}
+		return do()
+	}
+}
+
 // run opens a broker and runs it until the test ends.
 func run(t testing.TB, o Options, change ...func(*timing)) *rig {
+	t.Helper()
+	return runMeddled(t, o, nil, change...)
+}
+
+func runMeddled(t testing.TB, o Options, m *meddler, change ...func(*timing)) *rig {
 	t.Helper()
 	timing := defaultTiming
 	for _, c := range change {
@@ -157,6 +190,9 @@ func run(t testing.TB, o Options, change ...func(*timing)) *rig {
 	}
 	if err := b.metrics.register(o.Metrics); err != nil {
 		t.Fatal(err)
+	}
+	if m != nil {
+		b.client.AddHook(m)
 	}
 	r.Broker = b
 	r.start(t)

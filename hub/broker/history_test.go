@@ -14,6 +14,7 @@ import (
 	"aldaba/internal/redistest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 )
 
 // keeping are the options of a broker whose channels log:* keep five messages.
@@ -280,4 +281,44 @@ func TestRestartedServerIsAnother(t *testing.T) {
 	if q.Known || q.Head.Epoch == p.Epoch {
 		t.Errorf("%v is known to another server, whose head is %v", p, q.Head)
 	}
+}
+
+// TestReadAheadOfALogThatWentBack: after a fail-over to a replica that lacked the newest
+// entries, what a user has read of them is not taken for what came in their place.
+func TestReadAheadOfALogThatWentBack(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		backend := client(t, url)
+		ctx := context.Background()
+		var at []hub.Position
+		for i := range 4 {
+			at = append(at, put(t, r.Broker, "log:a", fmt.Sprint(i), "").Position)
+		}
+		for _, user := range []string{"anna", "ben"} {
+			if _, err := r.Ack(ctx, "log:a", user, at[3]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		goBack := []error{
+			backend.Del(ctx, "aldaba:log:{log:a}").Err(),
+			backend.XAdd(ctx, &redis.XAddArgs{Stream: "aldaba:log:{log:a}", ID: at[0].ID(), Values: []string{"d", "0"}}).Err(),
+			backend.XAdd(ctx, &redis.XAddArgs{Stream: "aldaba:log:{log:a}", ID: at[1].ID(), Values: []string{"d", "1"}}).Err(),
+			backend.HSet(ctx, "aldaba:meta:{log:a}", "last", at[1].ID()).Err(),
+		}
+		if err := errors.Join(goBack...); err != nil {
+			t.Fatal(err)
+		}
+		if acked, err := r.Ack(ctx, "log:a", "ben", at[0]); err != nil || acked.Unread != 1 || acked.Position != at[0] {
+			t.Error("ben:", acked, err)
+		}
+		if p, _ := page(t, r.Broker, hub.Query{Channel: "log:a", User: "anna"}); p.Unread != 0 || p.Read.ID() != at[1].ID() {
+			t.Error("anna:", p.Unread, p.Read)
+		}
+		for i := range 3 {
+			put(t, r.Broker, "log:a", fmt.Sprint(10+i), "")
+		}
+		if p, _ := page(t, r.Broker, hub.Query{Channel: "log:a", User: "anna"}); p.Unread != 3 {
+			t.Error("anna has not read what is new:", p.Unread)
+		}
+	})
 }

@@ -20,15 +20,21 @@ type lease struct {
 	term  int64  // how often anybody had taken it then
 }
 
-// takeScript counts the takings, in a key that stays.
+// takeScript counts the takings, in a key that stays. A third key is that of
+// whoever goes first.
 var takeScript = redis.NewScript(`
+if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
 return redis.call('INCR', KEYS[2])`)
 
-// take takes the lease if nobody has it.
-func (l *lease) take(ctx context.Context) (bool, error) {
+// take takes the lease if nobody has it, nor any of those before.
+func (l *lease) take(ctx context.Context, before ...*lease) (bool, error) {
 	value := l.owner + "." + rand.Text()
-	term, err := takeScript.Run(ctx, l.client, []string{l.key, l.key + ":term"}, value, milliseconds(l.ttl)).Int64()
+	keys := []string{l.key, l.key + ":term"}
+	for _, b := range before {
+		keys = append(keys, b.key)
+	}
+	term, err := takeScript.Run(ctx, l.client, keys, value, milliseconds(l.ttl)).Int64()
 	if err != nil || term == 0 {
 		return false, err
 	}
@@ -38,10 +44,10 @@ func (l *lease) take(ctx context.Context) (bool, error) {
 
 // retake takes a lease that was found lost, and reports whether nobody else can have
 // had it meanwhile. (A server that has lost everything counts from one.)
-func (l *lease) retake(ctx context.Context) (alone bool, err error) {
-	before := l.term
-	taken, err := l.take(ctx)
-	return taken && (l.term == before+1 || l.term == 1), err
+func (l *lease) retake(ctx context.Context, before ...*lease) (alone bool, err error) {
+	last := l.term
+	taken, err := l.take(ctx, before...)
+	return taken && (l.term == last+1 || l.term == 1), err
 }
 
 // held reports whether somebody has the lease.

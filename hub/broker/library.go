@@ -20,7 +20,7 @@ import (
 
 // libraryVersion counts the changes of publish.lua and library.lua that publishers
 // notice.
-const libraryVersion = 1
+const libraryVersion = 2
 
 //go:embed lua/library.lua
 var libraryLua string
@@ -139,16 +139,28 @@ func (l *librarian) look() {
 }
 
 func (l *librarian) run(ctx context.Context) {
-	tick := time.NewTicker(l.timing.library)
-	defer tick.Stop()
-	for {
+	next := time.NewTimer(l.timing.library)
+	defer next.Stop()
+	failures := timeRange{l.timing.backoff.min, l.timing.library}
+	for failed := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 		case <-l.linked:
+			failed = 0
 		}
-		l.tell(l.install(ctx))
+		err := l.install(ctx)
+		l.tell(err)
+		if err == nil {
+			failed = 0
+			next.Reset(l.timing.library)
+			continue
+		}
+		// A Redis that has just come back without its data may not take commands yet;
+		// until the library is there again no publisher can call it.
+		failed++
+		next.Reset(failures.after(failed))
 	}
 }
 

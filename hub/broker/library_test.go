@@ -2,7 +2,10 @@ package broker
 
 import (
 	"context"
+	"io"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,8 +130,8 @@ func TestLibraryIsNeverDowngraded(t *testing.T) {
 	other := policyHead + `{"prefix":"b:","limit":1,"histories":[]}` + policyTail
 	changed := strings.Replace(line, `"limit":1`, `"limit":2`, 1)
 	current := newLibrary([]string{other, line})
-	later := strings.Replace(current, versionComment+"1\n", versionComment+"2\n-- later\n", 1)
-	earlier := strings.Replace(current, versionComment+"1\n", versionComment+"0\n", 1)
+	later := strings.Replace(current, versionComment+strconv.Itoa(libraryVersion)+"\n", versionComment+strconv.Itoa(libraryVersion+1)+"\n-- later\n", 1)
+	earlier := strings.Replace(current, versionComment+strconv.Itoa(libraryVersion)+"\n", versionComment+strconv.Itoa(libraryVersion-1)+"\n", 1)
 	for name, c := range map[string]struct {
 		code     string
 		line     string
@@ -174,5 +177,46 @@ func TestLuaPatternsAgree(t *testing.T) {
 				t.Errorf("%s: %v, %v, want history %v", channel, answer, err, want)
 			}
 		}
+	})
+}
+
+// TestTheFunctionTakesWhatHubsHandOn: with a position a publisher is told that the
+// message will be delivered. So the function must judge as the hubs do; it may refuse
+// half a surrogate pair, which cjson cannot read.
+func TestTheFunctionTakesWhatHubsHandOn(t *testing.T) {
+	documents := []string{
+		"1", "-0", "0.5", "-12.25e+3", "1E9", "null", " true ", `""`, "[]", "{}", `[1, 2.5, "a", null, false]`, "{\n\t\"a\": [true,\r\n \"b\"]\n}",
+		`"\u00e9\n\"\\"`, `"\\"`, `{"\"":"]"}`, `["\\\"[",{}]`, `"é € 😀"`, "\"\x7f\"", `{"a":{"a":1}}`, "[\"a\",\n\"b\"]",
+		strings.Repeat("[", 128) + strings.Repeat("]", 128), strings.Repeat(`{"a":`, 128) + "1" + strings.Repeat("}", 128), `"` + strings.Repeat("[", 300) + `"`,
+		strings.Repeat("[", 129) + strings.Repeat("]", 129), strings.Repeat(`{"a":`, 129) + "1" + strings.Repeat("}", 129),
+		"NaN", "nan", "-Infinity", "inf", "0x1F", "01", "-01", "1.", "+1", ".5", "1e", "[0x1]", `{"a":01}`, "-", "tru", "1 2", "1\x00", "1\x00x", "\"\x00\"",
+		"\"a\nb\"", "\"a\tb\"", "\"\x1f\"", "[1,\n\"a\x01\"]", "\x0b1", "[1,]", "{'a':1}", `"\x"`, `{"a"}`,
+		"\"\xff\"", "\"\xc3\"", "\"\xc0\xaf\"", "\"\xe0\x80\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xf0\x9f\x98\"", "\"a\x80\"", "\"\xf0\x80\x80\x80\"",
+	}
+	onBoth(t, func(t *testing.T, url string) {
+		o := keeping(t, url)
+		run(t, o)
+		backend := client(t, url)
+		awaitLibrary(t, backend, "")
+		for _, d := range documents {
+			_, err := fcall(backend, "aldaba_publish", 1, "log:a", d)
+			if want := unfit("log:a", []byte(d), 1<<16) == ""; (err == nil) != want {
+				t.Errorf("%.60q: %v, and hubs would hand it on: %v", d, err, want)
+			}
+		}
+	})
+}
+
+// TestLibraryIsInstalledAsSoonAsRedisLets: publishers wait for it.
+func TestLibraryIsInstalledAsSoonAsRedisLets(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		var asked atomic.Int64
+		runMeddled(t, keeping(t, url), &meddler{answered: func(cmd redis.Cmder) error {
+			if strings.EqualFold(cmd.Name(), "function") && asked.Add(1) <= 3 {
+				return io.EOF
+			}
+			return nil
+		}})
+		awaitLibrary(t, client(t, url), "")
 	})
 }

@@ -40,8 +40,9 @@ type recorder struct {
 	ponged  time.Time
 	failed  error  // of the link
 	link    *link  // the last one
-	seq     uint64 // of the last message that was recorded under this lease
-	deaf    bool   // was recorder, and heard nothing for a while
+	count   string // names what seq counts: one queue, over as many leases as it lives
+	seq     uint64 // of the last message that was recorded of it
+	deaf    bool   // is to record what follows a time in which nobody may have listened
 }
 
 type role string
@@ -70,7 +71,7 @@ func newRecorder(b *Broker) *recorder {
 		wake:   make(chan struct{}, 1), leave: make(chan struct{}), left: make(chan struct{}),
 		recording: lease{client: b.client, key: b.own("recorder"), owner: id, ttl: b.timing.lease},
 		standing:  lease{client: b.client, key: b.own("standby"), owner: id, ttl: b.timing.lease},
-		globs:     b.globs(), role: roleNone,
+		globs:     b.globs(), role: roleNone, count: rand.Text(),
 	}
 	return r
 }
@@ -164,9 +165,14 @@ func (r *recorder) serve(ctx context.Context) error {
 // apply returns the role for which a lease was free, or which is still held.
 func (r *recorder) apply(ctx context.Context) (role, error) {
 	if r.recording.value != "" {
-		if held, err := r.recording.renew(ctx); held || err != nil {
+		held, err := r.recording.renew(ctx)
+		if err == nil && !held { // it ran out while Redis was away
+			held, err = r.recording.retake(ctx, &r.standing)
+		}
+		if held || err != nil {
 			return roleRecorder, err
 		}
+		r.recording.release(ctx)
 		r.recording.value = ""
 		r.forget()
 	}
@@ -174,14 +180,15 @@ func (r *recorder) apply(ctx context.Context) (role, error) {
 		r.standing.release(ctx) // a standby that heard nothing meanwhile begins anew
 		r.standing.value = ""
 	}
-	for _, one := range []struct {
-		lease *lease
-		role  role
-	}{{&r.recording, roleRecorder}, {&r.standing, roleStandby}} {
-		taken, err := one.lease.take(ctx)
-		if taken || err != nil {
-			return one.role, err
-		}
+	// As long as a standby lives the recorder's place is for it: it alone has heard what
+	// the former recorder left.
+	taken, err := r.recording.take(ctx, &r.standing)
+	if taken || err != nil {
+		r.deaf = r.deaf || taken && r.recording.term > 1
+		return roleRecorder, err
+	}
+	if taken, err = r.standing.take(ctx); taken || err != nil {
+		return roleStandby, err
 	}
 	return roleNone, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"aldaba/internal/redistest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -241,7 +243,7 @@ func TestFencedRecorderRecordsNothing(t *testing.T) {
 	}
 	one.awaitRole(t, roleRecorder)
 	say(t, backend, "log:a", "2")
-	holdsAll(t, url, map[string][]string{"log:a": logged(t, url, "log:a")})
+	holdsAll(t, url, map[string][]string{"log:a": {"2"}})
 }
 
 func TestGlobsDoNotOverlap(t *testing.T) {
@@ -283,4 +285,64 @@ func TestPatternsThatBeginWithAPlaceholderAreRecorded(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestWithoutARecorder(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		o := kept(t, url)
+		o.NoRecorder = true
+		off := run(t, o)
+		off.join(t, "log:a")
+		backend := client(t, url)
+		say(t, backend, "log:a", `"unheard"`)
+		put(t, off.Broker, "log:a", "1", "")
+		off.calls.await(t, "Deliver log:a 1")
+		on := run(t, kept(t, url))
+		on.awaitRole(t, roleRecorder)
+		say(t, backend, "log:a", "2")
+		off.calls.await(t, "Deliver log:a 2")
+		on.HandOver(t.Context())
+		if got := backend.Exists(context.Background(), "aldaba:recorder:{}", "aldaba:standby:{}").Val(); got != 0 || off.recorder != nil {
+			t.Error("it takes part")
+		}
+		if diff := cmp.Diff([]string{"1", "2"}, off.calls.with("Deliver log:a ")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestEachChangeOfHandsShows: in metrics and in the log.
+func TestEachChangeOfHandsShows(t *testing.T) {
+	url := redistest.Start(t).URL()
+	registry := prometheus.NewRegistry()
+	o := kept(t, url)
+	o.Metrics = registry
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	two := run(t, o)
+	two.awaitRole(t, roleStandby)
+	shows := func(name string, want float64) {
+		t.Helper()
+		eventually(t, 5*time.Second, fmt.Sprint(name, " is ", want), func() bool { return metric(t, registry, name, "") == want })
+	}
+	shows("aldaba_recorder", 0)
+	shows("aldaba_recorder_standby", 1)
+	one.HandOver(t.Context())
+	two.awaitRole(t, roleRecorder)
+	shows("aldaba_recorder", 1)
+	shows("aldaba_recorder_standby", 0)
+	shows("aldaba_recorder_takeovers_total", 1)
+	shows("aldaba_recorder_gaps_total", 0)
+	say(t, client(t, url), "log:a", "1")
+	shows("aldaba_recorded_total", 1)
+	two.HandOver(t.Context())
+	shows("aldaba_recorder", 0)
+	for r, lines := range map[*rig][]string{
+		one: {"role=recorder before=none", "role=none before=recorder"},
+		two: {"role=standby before=none", `"took over recording plain publishes" exact=true`, "role=none before=recorder"},
+	} {
+		for _, line := range lines {
+			eventually(t, 5*time.Second, line, func() bool { return strings.Contains(r.log.String(), line) })
+		}
+	}
 }

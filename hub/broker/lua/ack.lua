@@ -11,7 +11,8 @@ end
 local function unread(upto)
   return math.min(offset(m[2]) - offset(upto), redis.call('XLEN', log))
 end
-if m[4] and offset(m[4]) >= offset(id) then return { m[4], unread(m[4]) } end
+-- A position ahead of the newest entry is of entries that a fail-over has lost.
+if m[4] and offset(m[4]) >= offset(id) and offset(m[4]) <= offset(m[2]) then return { m[4], unread(m[4]) } end
 redis.call('HSET', meta, 'r:' .. user, id)
 local left = unread(id)
 -- Format, id, epoch, seal, entries that follow, user.

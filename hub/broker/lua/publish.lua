@@ -35,14 +35,14 @@ local function keep(meta, log, kept, time, ttl)
 end
 
 -- record appends data to the log of a channel. o.size: entries that may follow a
--- position, o.ttl: milliseconds, o.gen and o.seq: the recorder's count, o.origin.
+-- position, o.ttl: milliseconds, o.by and o.seq: the recorder's count, o.origin.
 local function record(name, data, o)
   local meta, log = 'aldaba:meta:{' .. name .. '}', 'aldaba:log:{' .. name .. '}'
   local m = redis.call('HMGET', meta, 'epoch', 'last', 'seal', 'kept', 'rec')
   local epoch, last, seal, kept, rec = m[1], m[2], m[3] or '-', m[4], m[5]
   if o.seq and rec then
-    local gen, seq = string.match(rec, '^(%S+) (%d+)$')
-    if gen == o.gen and tonumber(seq) >= o.seq then return epoch .. ':' .. last, 0, 1 end
+    local by, seq = string.match(rec, '^(%S+) (%d+)$')
+    if by == o.by and tonumber(seq) >= o.seq then return epoch .. ':' .. last, 0, 1 end
   end
   local time = now()
   if not epoch then -- new, or lost: what is left of the log belongs to no epoch
@@ -54,7 +54,7 @@ local function record(name, data, o)
   -- One more than size: the entry on which the farthest client stands.
   redis.call('XADD', log, 'MAXLEN', '=', whole(o.size + 1), id, 'd', data)
   if o.seq then
-    redis.call('HSET', meta, 'last', id, 'rec', o.gen .. ' ' .. whole(o.seq))
+    redis.call('HSET', meta, 'last', id, 'rec', o.by .. ' ' .. whole(o.seq))
   else
     redis.call('HSET', meta, 'last', id)
   end
@@ -64,7 +64,7 @@ end
 
 -- publish returns the position (empty without history), how many connections were
 -- told, and 1 if this had been published before. o.id: idempotency key, o.memory: for
--- how many milliseconds it is remembered.
+-- how many milliseconds it is remembered. o.lease and o.gen: a lease, and who must hold it.
 local function publish(name, data, o)
   if o.lease and redis.call('GET', o.lease) ~= o.gen then
     return redis.error_reply('FENCED another replica records now')

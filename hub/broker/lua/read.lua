@@ -33,6 +33,10 @@ local function state(meta, log, user, seal, ttl)
     had = seal
     redis.call('HSET', meta, 'seal', seal)
   end
+  if read ~= '' and offset(read) > offset(last) then -- of entries that a fail-over has lost
+    read = last
+    redis.call('HSET', meta, 'r:' .. user, read)
+  end
   redis.call('PEXPIRE', meta, whole(2 * ttl + ttl / 16))
   return epoch, last, had, read
 end

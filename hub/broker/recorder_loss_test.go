@@ -1,0 +1,165 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"aldaba/internal/redistest"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+)
+
+// twoOfThree returns a recorder, its exact standby, and a third replica that looks all
+// the time whether a place is free.
+func twoOfThree(t *testing.T, url string) (one, two, three *rig) {
+	t.Helper()
+	one = run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	two = run(t, kept(t, url))
+	two.awaitRole(t, roleStandby)
+	three = run(t, kept(t, url), func(t *timing) { t.vacancy = timeRange{time.Millisecond, 2 * time.Millisecond} })
+	three.awaitRole(t, roleNone)
+	return one, two, three
+}
+
+func TestThirdReplicaLeavesTheRecordersPlaceToTheStandby(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one, two, three := twoOfThree(t, url)
+	f := publishPlainly(t, url, flooded...)
+	eventually(t, 10*time.Second, "load", func() bool { return client(t, url).Exists(context.Background(), "aldaba:log:{log:c}").Val() == 1 })
+	one.dies(t)
+	eventually(t, 20*time.Second, "somebody takes over", func() bool { return two.roleIs(roleRecorder) || three.roleIs(roleRecorder) })
+	if !two.roleIs(roleRecorder) {
+		t.Error("the third replica records what only the standby has heard")
+	}
+	holdsAll(t, url, f.end(t))
+}
+
+func gaps(t testing.TB, r *rig) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(r.metrics.recorderGaps); err != nil {
+		t.Fatal(err)
+	}
+	return metric(t, registry, "aldaba_recorder_gaps_total", "")
+}
+
+func TestTimesWithoutAnyListenerAreCounted(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	two := run(t, kept(t, url))
+	two.awaitRole(t, roleStandby)
+	if gaps(t, one)+gaps(t, two) != 0 {
+		t.Error("a gap is counted before there was one")
+	}
+	if err := client(t, url).ClientKillByFilter(context.Background(), "TYPE", "pubsub").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the gap is counted", func() bool { return gaps(t, one)+gaps(t, two) > 0 })
+}
+
+// TestStandbyCutWhileTakingOver: it cannot know any more what of its backlog is
+// recorded, and says so.
+func TestStandbyCutWhileTakingOver(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	var two *rig
+	var once sync.Once
+	two = runMeddled(t, kept(t, url), &meddler{answered: func(cmd redis.Cmder) error {
+		if term, ok := cmd.(*redis.Cmd); ok && slices.Contains(cmd.Args(), any("aldaba:recorder:{}:term")) && term.Val() == int64(2) {
+			once.Do(func() { two.breakLink(errSilent) })
+		}
+		return nil
+	}})
+	two.awaitRole(t, roleStandby)
+	one.dies(t)
+	eventually(t, 20*time.Second, "it records in the end", func() bool { return two.roleIs(roleRecorder) })
+	eventually(t, 5*time.Second, "the gap is counted", func() bool { return gaps(t, two) > 0 })
+}
+
+// recording reports whether all are what a recorder sends to record.
+func recording(all []redis.Cmder) bool {
+	return slices.ContainsFunc(all, func(cmd redis.Cmder) bool {
+		return len(cmd.Args()) > 1 && cmd.Args()[1] == publishScript.hash
+	})
+}
+
+// answerless has the recorder lose its lease, and the answers of a transaction.
+func answerless(t testing.TB, backend *redis.Client, all []redis.Cmder) error {
+	t.Helper()
+	if err := backend.Del(context.Background(), "aldaba:recorder:{}").Err(); err != nil {
+		t.Error(err)
+	}
+	for _, cmd := range all {
+		cmd.SetErr(io.ErrUnexpectedEOF)
+	}
+	return io.ErrUnexpectedEOF
+}
+
+// TestLeaseAndAnswerLostRecordsOnce: as when a lone replica is frozen while Redis
+// records for it.
+func TestLeaseAndAnswerLostRecordsOnce(t *testing.T) {
+	url := redistest.Start(t).URL()
+	backend := client(t, url)
+	var lost atomic.Int64
+	one := runMeddled(t, kept(t, url), &meddler{transact: func(all []redis.Cmder, do func() error) error {
+		err := do()
+		if err == nil && recording(all) && lost.Add(1) == 1 {
+			return answerless(t, backend, all)
+		}
+		return err
+	}})
+	one.awaitRole(t, roleRecorder)
+	for n := range 3 {
+		say(t, backend, "log:a", fmt.Sprint(n))
+	}
+	holdsAll(t, url, map[string][]string{"log:a": {"0", "1", "2"}})
+	if lost.Load() < 2 {
+		t.Error("no answer was lost")
+	}
+}
+
+// TestHeardBeforeRedisWentIsRecordedAfter: what a lone recorder has heard is not
+// forgotten when it cannot record it before its lease runs out.
+func TestHeardBeforeRedisWentIsRecordedAfter(t *testing.T) {
+	url := redistest.Start(t).URL()
+	backend := client(t, url)
+	var away atomic.Bool
+	one := runMeddled(t, kept(t, url), &meddler{transact: func(all []redis.Cmder, do func() error) error {
+		if recording(all) && away.Load() {
+			return answerless(t, backend, all)
+		}
+		return do()
+	}})
+	one.awaitRole(t, roleRecorder)
+	say(t, backend, "log:a", "0") // has the script loaded
+	holdsAll(t, url, map[string][]string{"log:a": {"0"}})
+	away.Store(true)
+	say(t, backend, "log:a", "1")
+	one.recorder.mu.Lock()
+	former := one.recorder.link
+	one.recorder.mu.Unlock()
+	eventually(t, 5*time.Second, "it has heard", func() bool {
+		one.recorder.mu.Lock()
+		defer one.recorder.mu.Unlock()
+		return len(one.recorder.queue) == 1
+	})
+	former.fail(errSilent)
+	eventually(t, 10*time.Second, "it listens again", func() bool {
+		one.recorder.mu.Lock()
+		defer one.recorder.mu.Unlock()
+		return one.recorder.link != former && one.recorder.role == roleRecorder
+	})
+	away.Store(false)
+	say(t, backend, "log:a", "2")
+	holdsAll(t, url, map[string][]string{"log:a": {"0", "1", "2"}})
+}

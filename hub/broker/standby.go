@@ -1,0 +1,122 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+)
+
+// What a standby does on one link.
+
+// standBy waits until the recorder's lease is free, takes it, and makes sure that all
+// that was recorded before was seen.
+func (r *recorder) standBy(ctx context.Context, l *link) error {
+	var asked, renewed time.Time
+	for {
+		if err := r.over(ctx); err != nil {
+			return err
+		}
+		taken, err := r.recording.take(ctx)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return r.takeOver(ctx, l)
+		}
+		now := time.Now()
+		if now.Sub(renewed) > r.timing.renew {
+			if held, err := r.standing.renew(ctx); !held || err != nil {
+				return errors.Join(err, errFenced)
+			}
+			renewed = now
+		}
+		if !r.isExact() && now.Sub(asked) > r.timing.renew {
+			asked = now
+			if err := r.askMarker(ctx); err != nil {
+				return err
+			}
+		}
+		r.idle(ctx, r.timing.poll)
+	}
+}
+
+func (r *recorder) isExact() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.metrics.standby.Set(oneIf(r.backlog.exact))
+	return r.backlog.exact
+}
+
+func (r *recorder) askMarker(ctx context.Context) error {
+	marker := rand.Text()
+	r.mu.Lock()
+	r.backlog.ask(marker)
+	r.mu.Unlock()
+	return r.client.Publish(ctx, r.own("marker"), marker).Err()
+}
+
+// takeOver goes on where the former recorder ended. It holds the lease: that one can
+// record nothing any more, and what it recorded is on the link before the answer to a
+// PING that is sent now.
+func (r *recorder) takeOver(ctx context.Context, l *link) error {
+	r.mu.Lock()
+	from := r.backlog.next
+	r.mu.Unlock()
+	if err := r.barrier(ctx, l); err != nil {
+		r.letGo(ctx) // what it has not heard it cannot record
+		return err
+	}
+	r.mu.Lock()
+	exact := r.backlog.exact
+	if exact {
+		from = 0
+	}
+	rest := r.backlog.drain(from)
+	r.enqueue(rest)
+	r.role = roleRecorder
+	r.mu.Unlock()
+	r.deaf = false // it has listened, or a gap is counted below
+	r.standing.release(ctx)
+	r.standing.value = ""
+	r.metrics.recorder.Set(1)
+	r.metrics.standby.Set(0)
+	r.metrics.takeovers.Inc()
+	r.log.Info("took over recording plain publishes", "exact", exact, "unrecorded", len(rest))
+	if !exact {
+		r.gap("the standby had not caught up when the recorder was gone")
+	}
+	return nil
+}
+
+// barrier waits until everything that Redis has sent on l by now was received.
+func (r *recorder) barrier(ctx context.Context, l *link) error {
+	asked := time.Now()
+	if err := l.send(verbPing, nil); err != nil {
+		return err
+	}
+	for {
+		r.mu.Lock()
+		failed, done := r.failed, !r.ponged.Before(asked)
+		r.mu.Unlock()
+		switch {
+		case failed != nil:
+			return failed
+		case done:
+			return nil
+		case ctx.Err() != nil && time.Since(asked) > r.timing.command:
+			return errLeft
+		}
+		r.nap(r.timing.poll)
+	}
+}
+
+// nap waits for d or until something was heard.
+func (r *recorder) nap(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-r.wake:
+	case <-t.C:
+	}
+}
