@@ -11,10 +11,14 @@ import (
 	"time"
 )
 
+// listening leaves the kernel's keep-alive probes out: the hub pings its sessions, and
+// ten thousand sockets that were opened together are probed together, which stalls
+// all others for tens of milliseconds.
+var listening = net.ListenConfig{KeepAlive: -1}
+
 // listen opens address.
 func listen(ctx context.Context, address, hint string) (net.Listener, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", address)
+	l, err := listening.Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%s is taken by another program: end it, or choose another address with %s", address, hint)
@@ -37,9 +41,8 @@ func listenNear(ctx context.Context, address, hint string) (net.Listener, error)
 	if err != nil {
 		return nil, err
 	}
-	var config net.ListenConfig
 	for port := first; port < min(first+tries, 65536); port++ {
-		l, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		l, err := listening.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 		if err == nil {
 			return l, nil
 		}

@@ -196,7 +196,7 @@ func (c *channel) offerAll(m *membership, entries []Entry) bool {
 func (s *session) offer(f *frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || (!s.out.empty() && !s.out.fits(f, s.hub.limits.Queue/2)) {
+	if s.over(time.Now()) || (!s.out.empty() && !s.out.fits(f, s.hub.limits.Queue/2)) {
 		return false
 	}
 	s.out.push(f)
@@ -218,7 +218,7 @@ func (s *session) awaitRoom() bool {
 	room := s.room
 	s.mu.Unlock()
 	<-room
-	return !s.isEnded()
+	return !s.isOver()
 }
 
 func (s *session) roomy() bool { return s.welcomed && s.out.cost <= s.hub.limits.Queue/4 }

@@ -68,12 +68,13 @@ const (
 func (c *channel) deliver(f *frame) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
 	n := 0
 	for _, m := range c.joined {
 		if c.keeps && !m.wants(f.at) {
 			continue
 		}
-		m.session.send(f)
+		m.session.sendAt(now, f)
 		n++
 	}
 	for _, m := range c.catching {

@@ -89,7 +89,7 @@ func validID(id json.RawMessage) bool {
 func (s *session) received(frame []byte) {
 	defer s.guard()
 	s.conn.unfinished = 0
-	if s.isEnded() {
+	if s.isOver() {
 		return
 	}
 	if !utf8.Valid(frame) {
@@ -114,10 +114,10 @@ func (s *session) received(frame []byte) {
 	}
 }
 
-func (s *session) isEnded() bool {
+func (s *session) isOver() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ended
+	return s.over(time.Now())
 }
 
 // obey reports whether c was obeyed; if not, it has been answered with an error.
@@ -189,7 +189,7 @@ func (s *session) handleControl(c *websocket.Conn) {
 // receivedControl counts a control frame, and reports whether it is within the
 // rate. It runs on the session's goroutine.
 func (s *session) receivedControl(payload string) bool {
-	if s.isEnded() || !s.withinRate(nil) {
+	if s.isOver() || !s.withinRate(nil) {
 		return false
 	}
 	s.conn.unfinished = max(0, s.conn.unfinished-int64(len(payload))-controlHeader)

@@ -210,6 +210,7 @@ func (s *session) stream(ctx context.Context) error {
 func (s *session) takeEvents() (more, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.over(time.Now())
 	for s.writable() && s.events.buffer.Len() < writeSize {
 		f := s.out.frames[0]
 		s.events.add(f)

@@ -110,7 +110,7 @@ func TestHangingUpDoesNotWaitForAWriterThatWaitsForTheSession(t *testing.T) {
 		written <- raw.Write(func(uintptr) bool {
 			close(writing)
 			for begin := time.Now(); time.Since(begin) < 200*time.Millisecond; {
-				s.isEnded() // takes the lock
+				s.isOver() // takes the lock
 			}
 			return true
 		})

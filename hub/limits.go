@@ -80,6 +80,8 @@ const (
 	closeWait = 5 * time.Second
 	// limitWait is after how long something beyond a limit may be tried again.
 	limitWait = 10 * time.Second
+	// expirySpread is over how long the timers cut sessions whose tokens end together.
+	expirySpread = 600 * time.Millisecond
 	// expiryNotice is how long before its token's end a session is told.
 	expiryNotice = time.Minute
 )

@@ -76,7 +76,7 @@ func (s *session) awaitOneLess() {
 	s.awaited--
 	if s.awaited == 0 && !s.ended {
 		s.welcome()
-		s.timer.Reset(0) // the notice of expiry may be due
+		s.timer.Reset(time.Until(s.nextEvent()))
 	}
 }
 

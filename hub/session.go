@@ -2,6 +2,7 @@ package hub
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -40,6 +41,7 @@ type session struct {
 	mu          sync.Mutex
 	grants      *auth.Grants
 	expires     time.Time
+	grace       time.Duration // after expires, until the timer cuts; see lapse
 	memberships []*membership
 	out         outbox
 	written     chan struct{} // closed by the latest writeBlocking when it is done
@@ -68,6 +70,7 @@ func (h *Hub) newSession(claims *auth.Claims, grants *auth.Grants, address strin
 		flusher: h.flushers.pick(id.Counter()),
 		grants:  grants,
 		expires: claims.ExpiresAt,
+		grace:   rand.N(expirySpread), //nolint:gosec // spreads load, hides nothing
 	}
 }
 
@@ -150,10 +153,13 @@ func (s *session) states() []channelState {
 
 // send queues f, which goes out after the welcome. A full queue ends the session.
 // It never waits.
-func (s *session) send(f *frame) {
+func (s *session) send(f *frame) { s.sendAt(time.Now(), f) }
+
+// sendAt is send for who knows what time it is.
+func (s *session) sendAt(now time.Time, f *frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	if s.over(now) {
 		return
 	}
 	if !s.out.fits(f, s.hub.limits.Queue) {

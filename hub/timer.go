@@ -77,7 +77,7 @@ func (s *session) overdue(now time.Time) int {
 	switch {
 	case s.ended:
 		return 0
-	case !now.Before(s.expires):
+	case !now.Before(s.expires.Add(s.grace)):
 		return CloseExpired
 	case s.resuming && !now.Before(s.until):
 		return CloseNoResume
@@ -88,9 +88,24 @@ func (s *session) overdue(now time.Time) int {
 	}
 }
 
+// over reports whether the session has ended; its token's end is its own. Ten thousand
+// tokens may end in one second, and if all timers cut then, everybody else would wait:
+// they cut within expirySpread. Until then nothing is handed out all the same, since
+// whoever is about to do that asks here. s.mu is held.
+func (s *session) over(now time.Time) bool {
+	if !s.ended && s.timer != nil && !now.Before(s.expires) {
+		s.end(CloseExpired)
+		s.run(s.leaveAll) // the caller may hold a channel's lock
+	}
+	return s.ended
+}
+
+// noticeAt is when the client is told of the coming expiry.
+func (s *session) noticeAt() time.Time { return s.expires.Add(5*s.grace - expiryNotice) }
+
 // notice tells of the coming expiry, once. s.mu is held.
 func (s *session) notice(now time.Time) {
-	if s.noticed || !s.welcomed || now.Before(s.expires.Add(-expiryNotice)) {
+	if s.noticed || !s.welcomed || now.Before(s.noticeAt()) {
 		return
 	}
 	s.noticed = true
@@ -125,14 +140,14 @@ func (s *session) pingPeriod() time.Duration {
 
 // nextEvent is when the timer has something to do. s.mu is held.
 func (s *session) nextEvent() time.Time {
-	next := s.expires
+	next := s.expires.Add(s.grace)
 	if !s.welcomed {
 		next = earlier(next, s.until)
 	} else {
 		next = earlier(next, s.pingAt)
 	}
 	if s.welcomed && !s.noticed {
-		next = earlier(next, s.expires.Add(-expiryNotice))
+		next = earlier(next, s.noticeAt())
 	}
 	if !s.lateAt.IsZero() {
 		next = earlier(next, s.lateAt)

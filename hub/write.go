@@ -23,6 +23,7 @@ const writeSize = 32 << 10
 type attempt struct {
 	scratch []byte
 	call    func(fd uintptr) bool
+	now     time.Time // of the list that it is made for
 
 	b   []byte
 	n   int
@@ -154,7 +155,7 @@ func (s *session) writeWaiting() {
 // writeRoom writes until nothing waits, or returns errFull with the deadline
 // set until which the socket has to take something. s.mu is held.
 func (s *session) writeRoom(fd uintptr, scratch []byte) error {
-	for s.writable() {
+	for s.over(time.Now()); s.writable(); {
 		n, err := writeNow(fd, s.out.batch(scratch))
 		if errors.Is(err, errFull) {
 			deadline := time.Now().Add(stallWait)
@@ -237,6 +238,7 @@ func (s *session) writeLast() <-chan struct{} {
 func (s *session) takeBatch(scratch []byte) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.over(time.Now())
 	if !s.writable() {
 		s.out.state = outboxIdle
 		return nil
@@ -288,6 +290,7 @@ func (f *flusher) run(stop <-chan struct{}) {
 			return
 		}
 		list := f.take()
+		a.now = time.Now()
 		for _, s := range list {
 			s.flushTurn(a)
 		}
@@ -309,5 +312,6 @@ func (s *session) writeListed(a *attempt) error {
 	if s.out.state != outboxListed {
 		return nil
 	}
+	s.over(a.now)
 	return s.write(a)
 }

@@ -8,7 +8,7 @@ import (
 // meter measures a hub's process while a load is on.
 type meter struct {
 	*replica
-	every time.Duration
+	every time.Duration // between two samples, which disturb the hub; 0: none
 
 	began         time.Time
 	before, after usage
@@ -35,7 +35,7 @@ func (m *meter) end() (err error) {
 
 // sample notes the hub's state, not more often than asked for.
 func (m *meter) sample(ctx context.Context) {
-	if m.pid == 0 || m.began.IsZero() || time.Since(m.last) < m.every {
+	if m.pid == 0 || m.every == 0 || m.began.IsZero() || time.Since(m.last) < m.every {
 		return
 	}
 	m.last = time.Now()
@@ -59,7 +59,5 @@ func (m *meter) note(r *Result, deliveries int) {
 	if deliveries > 0 {
 		r.CPU = float64(cpu.Microseconds()) / float64(deliveries)
 	}
-	if m.took > time.Minute {
-		r.Samples = m.samples
-	}
+	r.Samples = m.samples
 }

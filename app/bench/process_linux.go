@@ -29,7 +29,7 @@ func start(name string, cores []int, cmd *exec.Cmd) (*process, error) {
 	p := &process{name: name, cmd: cmd, exited: make(chan struct{}), said: &tailBuffer{}}
 	cmd.Stderr = p.said
 	cmd.WaitDelay = time.Second
-	if err := pinned(cores, cmd.Start); err != nil {
+	if err := placed(cores, cmd.Start); err != nil {
 		return nil, fmt.Errorf("%s does not start: %w", name, err)
 	}
 	go func() {

@@ -166,7 +166,10 @@ func (r *run) load(ctx context.Context, kind crowd.Kind, channel string) error {
 	if kind == crowd.Room {
 		window, r.result.Burst = o.Burst, o.Burst
 	}
-	m := &meter{replica: r.hub, every: max(o.For/60, time.Second)}
+	m := &meter{replica: r.hub}
+	if o.For > time.Minute {
+		m.every = o.For / 60
+	}
 	l, err := r.crew.load(ctx, crowd.Load{
 		Kind: kind, Channel: channel, Durable: o.Durable, Rate: o.Rate, Window: window, Size: o.Size,
 		Warm: o.Warm, For: o.For, Churn: o.Churn * float64(o.Sessions) / time.Minute.Seconds(),

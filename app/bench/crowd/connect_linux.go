@@ -56,7 +56,7 @@ func (c *crowd) connect(o Connect) (Connected, error) {
 		if next, err = c.dialMore(requests, next); err != nil {
 			return Connected{}, err
 		}
-		if err := c.step(100 * time.Millisecond); err != nil {
+		if err := c.step(20 * time.Millisecond); err != nil {
 			return Connected{}, err
 		}
 		stuck := next == len(requests) && c.pending == 0 && c.open < o.Users

@@ -146,7 +146,7 @@ func (l *load) run() error {
 		if err := l.churn(now); err != nil {
 			return err
 		}
-		if err := l.crowd.step(100 * time.Millisecond); err != nil {
+		if err := l.crowd.step(20 * time.Millisecond); err != nil {
 			return err
 		}
 		if l.outstanding > 0 && time.Since(l.crowd.progress) > patience {

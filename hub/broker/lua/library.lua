@@ -106,16 +106,15 @@ local function many(keys, args)
   end
   local o, wrong = options(args, #keys)
   if wrong then return redis.error_reply(wrong) end
+  local kept = {}
   for i, name in ipairs(keys) do
-    local _, _, limit = history(name)
+    local size, ttl, limit = history(name)
     wrong = fault(name, args[i], limit)
     if wrong then return redis.error_reply(wrong) end
+    kept[i] = { id = o.id, size = size, ttl = ttl }
   end
   local positions = {}
-  for i, name in ipairs(keys) do
-    local size, ttl = history(name)
-    positions[i] = publish(name, args[i], { id = o.id, size = size, ttl = ttl })
-  end
+  for i, name in ipairs(keys) do positions[i] = publish(name, args[i], kept[i]) end
   return positions
 end
 

@@ -13,7 +13,7 @@ local function now()
   return tonumber(t[1]) * 1000000 + tonumber(t[2])
 end
 
-local function whole(n) return string.format('%.0f', n) end
+local function whole(n) return string.format('%d', n) end
 
 local function offset(id) return tonumber(string.match(id, '^%d+')) end
 
@@ -52,7 +52,7 @@ local function record(name, data, o)
   end
   local id = whole(offset(last) + 1) .. '-' .. whole(time)
   -- One more than size: the entry on which the farthest client stands.
-  redis.call('XADD', log, 'MAXLEN', '=', whole(o.size + 1), id, 'd', data)
+  redis.call('XADD', log, 'MAXLEN', '=', o.size + 1, id, 'd', data)
   if o.seq then
     redis.call('HSET', meta, 'last', id, 'rec', o.by .. ' ' .. whole(o.seq))
   else
