@@ -13,6 +13,7 @@ PACKAGES      := frontend/node_modules/.package-lock.json
 
 FUZZTIME ?= 30s
 BENCH    ?= .
+RUNS     ?= 3
 
 ## all: format, lint and test (what plain `make` does)
 .PHONY: all
@@ -59,9 +60,15 @@ fuzz:
 		done; \
 	done
 
-## bench: the Go benchmarks; BENCH=Deliver chooses
+## bench: the figures of docs/performance.md, pass or fail; RUNS=1 is quicker
 .PHONY: bench
-bench:
+bench: build
+	@.ci/setup redis
+	bin/aldaba bench all --runs $(RUNS)
+
+## gobench: the Go benchmarks; BENCH=Deliver chooses
+.PHONY: gobench
+gobench:
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 ## deps: install what the tests need and this machine lacks

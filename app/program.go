@@ -112,6 +112,7 @@ func (p *program) Run(ctx context.Context) error {
 	defer stopReceiving()
 	start(func() error { return p.broker.Run(receiving, p.hub) })
 	start(func() error { return p.server.Serve(p.public) })
+	start(func() error { tendMemory(receiving, p.hub.Sessions); return nil })
 	if p.admin != nil {
 		start(func() error { return p.server.ServeAdmin(p.admin) })
 	}

@@ -18,6 +18,10 @@ import (
 // the kernel lets it grow to megabytes for a peer that does not read.
 const sendBuffer = 128 << 10
 
+// readBuffer is what a session's frames are read into, in bytes. Gorilla takes the one
+// of the hijacked connection, if that has more than 256, and else makes a second.
+const readBuffer = 272
+
 // conn is what melody and gorilla take for the connection of a session. It keeps
 // gorilla's control frames in the session's outbox, since only one may write to
 // a socket. It embeds net.Conn, not *net.TCPConn, whose ReadFrom and writev would
@@ -145,7 +149,7 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	u.session.socket = socket
 	u.session.raw = rawConn(socket)
 	u.session.conn = c
-	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, 16), bufio.NewWriterSize(c, 16)), nil
+	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, readBuffer), bufio.NewWriterSize(c, 16)), nil
 }
 
 // beneath is the connection that carries c: of TLS the one below, else c itself.
@@ -165,7 +169,7 @@ func (h *Hub) newMelody() *melody.Melody {
 	m.Config.PongWait = pongWait
 	m.Upgrader = &websocket.Upgrader{
 		Subprotocols:    []string{Subprotocol},
-		ReadBufferSize:  256,
+		ReadBufferSize:  0,   // the hijacked one
 		WriteBufferSize: 256, // of control frames only
 		WriteBufferPool: &sync.Pool{},
 		CheckOrigin:     func(*http.Request) bool { return true }, // checked before, with a JSON answer
