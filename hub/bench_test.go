@@ -33,6 +33,90 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
+// TestDeliveryAllocatesNothingForASession: what a message allocates, it does once.
+func TestDeliveryAllocatesNothingForASession(t *testing.T) {
+	const few, many, rounds = 1, 101, 200
+	data := []byte(`"x"`)
+	allocations := func(n int) float64 {
+		h, sessions := benchHub(t, n)
+		return testing.AllocsPerRun(rounds, func() {
+			h.Deliver("room:1", Position{}, data)
+			for _, s := range sessions {
+				for !idle(s) { // the next message finds it so
+					runtime.Gosched()
+				}
+			}
+		})
+	}
+	// The flushers' lists may grow now and then.
+	if one, all := allocations(few), allocations(many); all > one+float64(many)/10 {
+		t.Errorf("a message to %d sessions takes %.1f allocations, to %d %.1f", few, one, many, all)
+	}
+}
+
+func idle(s *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.empty() && s.out.state == outboxIdle
+}
+
+// BenchmarkFrame encodes one message for all sessions.
+func BenchmarkFrame(b *testing.B) {
+	data := []byte(`"` + strings.Repeat("x", 198) + `"`)
+	ch := &channel{name: "user:42"}
+	for name, at := range map[string]Position{"plain": {}, "recorded": {"1790000000000000", 17, 1790000000000001}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				messageFrame(ch, at, data)
+			}
+		})
+	}
+}
+
+// BenchmarkIndexChurn takes a channel into an index of so many and out again.
+func BenchmarkIndexChurn(b *testing.B) {
+	for _, n := range []int{100, 100_000} {
+		b.Run(fmt.Sprintf("channels=%d", n), func(b *testing.B) {
+			x := newIndex(&memoryBroker{subscribed: map[string]bool{}}, auth.Histories{}, newMetrics())
+			for i := range n {
+				x.hold(auth.Grant{Channel: fmt.Sprint("user:", i), Pattern: "user:{sub}"})
+			}
+			g := auth.Grant{Channel: "user:anna", Pattern: "user:{sub}"}
+			b.ReportAllocs()
+			for b.Loop() {
+				x.release(x.hold(g))
+			}
+		})
+	}
+}
+
+// BenchmarkIndexMemory reports what a channel takes in an index of 100,000, beyond its
+// name.
+func BenchmarkIndexMemory(b *testing.B) {
+	const n = 100_000
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprint("user:", i)
+	}
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		x := newIndex(quietBroker{}, auth.Histories{}, newMetrics())
+		for _, name := range names {
+			x.hold(auth.Grant{Channel: name, Pattern: "user:{sub}"})
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/channel")
+		runtime.KeepAlive(x)
+	}
+}
+
+// quietBroker is a broker that keeps nothing.
+type quietBroker struct{ Broker }
+
 func full(s *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -40,7 +124,7 @@ func full(s *session) bool {
 }
 
 // benchHub returns a hub with n sessions in room:1, over TCP but without HTTP.
-func benchHub(b *testing.B, n int) (*Hub, []*session) {
+func benchHub(b testing.TB, n int) (*Hub, []*session) {
 	b.Helper()
 	policy, err := auth.NewPolicy([]auth.Pattern{{Name: "room:{rooms}"}})
 	if err != nil {
@@ -55,7 +139,7 @@ func benchHub(b *testing.B, n int) (*Hub, []*session) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	claims := &auth.Claims{User: "u", Values: map[string]any{"sub": "u", "rooms": []any{"1"}}}
+	claims := &auth.Claims{User: "u", ExpiresAt: time.Now().Add(time.Hour), Values: map[string]any{"sub": "u", "rooms": []any{"1"}}}
 	grants := policy.Grants(claims)
 	var peers sync.WaitGroup
 	sessions := make([]*session, n)

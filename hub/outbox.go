@@ -9,8 +9,9 @@ package hub
 // which is how a revoked channel or an ended session stays silent.
 type outbox struct {
 	frames []*frame
-	cost   int64  // of frames
-	rest   []byte // of a frame whose beginning has been written
+	single [1]*frame // what frames begins with: most often one waits alone
+	cost   int64     // of frames
+	rest   []byte    // of a frame whose beginning has been written
 	state  outboxState
 }
 
@@ -28,6 +29,9 @@ func (o *outbox) fits(f *frame, limit int64) bool {
 }
 
 func (o *outbox) push(f *frame) {
+	if o.frames == nil {
+		o.frames = o.single[:0]
+	}
 	o.frames = append(o.frames, f)
 	o.cost += f.cost()
 }
