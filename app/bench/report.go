@@ -27,6 +27,7 @@ var lines = []line{
 	{"latency p50", "ms", func(r *Result) float64 { return r.P50 }, true},
 	{"latency p99", "ms", func(r *Result) float64 { return r.P99 }, true},
 	{"latency max", "ms", func(r *Result) float64 { return r.Max }, true},
+	{"the generator was late, p99", "ms", func(r *Result) float64 { return r.Late }, true},
 	{"all have what they missed after", "s", func(r *Result) float64 { return r.Resumed }, true},
 }
 

@@ -28,6 +28,7 @@ type Result struct {
 	P50        float64 `json:"p50_ms,omitempty"`
 	P99        float64 `json:"p99_ms,omitempty"`
 	Max        float64 `json:"max_ms,omitempty"`
+	Late       float64 `json:"generator_late_p99_ms,omitempty"` // the machine's part of the latency
 	Connects   float64 `json:"connects_per_second,omitempty"`
 	Memory     float64 `json:"kib_per_session,omitempty"` // resident
 	Resumed    float64 `json:"resumed_seconds,omitempty"` // until all had what they missed
@@ -49,6 +50,7 @@ type Sample struct {
 type loaded struct {
 	published, heard, lost, returned int
 	latency                          *hdrhistogram.Histogram
+	late                             time.Duration
 	faults                           map[string]int
 }
 
@@ -57,6 +59,7 @@ func (l *loaded) add(one crowd.Loaded) error {
 	l.heard += one.Heard
 	l.lost += one.Lost
 	l.returned += one.Returned
+	l.late = max(l.late, one.Late)
 	add(l.faults, one.Faults)
 	h, err := hdrhistogram.Decode(one.Latency)
 	if err != nil {
@@ -84,7 +87,7 @@ func (r *Result) latencies(h *hdrhistogram.Histogram) {
 // figures are what medians are taken of.
 func (r *Result) figures() []*float64 {
 	return []*float64{
-		&r.Published, &r.Deliveries, &r.CPU, &r.Cores, &r.P50, &r.P99, &r.Max,
+		&r.Published, &r.Deliveries, &r.CPU, &r.Cores, &r.P50, &r.P99, &r.Max, &r.Late,
 		&r.Connects, &r.Memory, &r.Resumed,
 	}
 }

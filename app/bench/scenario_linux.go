@@ -194,6 +194,7 @@ func (r *run) note(l loaded) {
 	r.result.Deliveries = float64(l.heard) / seconds
 	r.result.Lost += max(0, l.lost)
 	r.result.latencies(l.latency)
+	r.result.Late = float64(l.late) / float64(time.Millisecond)
 	add(r.result.Faults, l.faults)
 }
 

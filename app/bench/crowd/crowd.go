@@ -106,6 +106,7 @@ type Loaded struct {
 	Lost      int           // not heard within patience
 	Took      time.Duration // from the first to the end
 	Latency   []byte        // an HDR histogram of nanoseconds, in its own encoding
+	Late      time.Duration // after its time 99 of 100 messages were published, with a rate
 	Returned  int           // connections that were made anew
 	Faults    map[string]int
 }

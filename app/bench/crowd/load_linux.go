@@ -31,7 +31,8 @@ type load struct {
 	published       int       // measured
 	counted         int       // deliveries, measured
 	latency         *hdrhistogram.Histogram
-	churned         float64 // connections to be made anew so far
+	late            *hdrhistogram.Histogram // between due and published
+	churned         float64                 // connections to be made anew so far
 	returned        int
 }
 
@@ -60,7 +61,7 @@ func (c *crowd) carry(o Load) (Loaded, error) {
 	}
 	return Loaded{
 		Published: l.published, Heard: l.counted, Lost: l.outstanding, Took: took,
-		Latency: encoded, Returned: l.returned, Faults: c.faults,
+		Latency: encoded, Late: time.Duration(l.late.ValueAtQuantile(99)), Returned: l.returned, Faults: c.faults,
 	}, nil
 }
 
@@ -68,7 +69,7 @@ func (c *crowd) newLoad(o Load) (*load, error) {
 	if o.Churn > 0 && o.Rate <= 0 {
 		return nil, errors.New("a load with churn needs a rate")
 	}
-	l := &load{Load: o, crowd: c, latency: NewHistogram(), rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))} //nolint:gosec // it picks users
+	l := &load{Load: o, crowd: c, latency: NewHistogram(), late: NewHistogram(), rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))} //nolint:gosec // it picks users
 	l.pad = bytes.Repeat([]byte{'x'}, max(0, o.Size-len(`{"due":1790000000000000000,"pad":""}`)))
 	before, after, private := strings.Cut(o.Channel, "{sub}")
 	if private {
@@ -189,6 +190,7 @@ func (l *load) publishDue(now time.Time) error {
 		interval := time.Duration(float64(time.Second) / l.Rate)
 		for ; !l.next.After(now); l.next = l.next.Add(interval) {
 			l.publishOne(l.next)
+			_ = l.late.RecordValue(now.Sub(l.next).Nanoseconds()) // more than two minutes is all the same
 		}
 	case l.Kind == Room:
 		if l.outstanding > 0 {
