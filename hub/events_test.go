@@ -319,3 +319,22 @@ func TestEventsOfAPeerThatLeaves(t *testing.T) {
 	_ = s.answer.Body.Close()
 	w.eventually("the session is gone", func() bool { return w.hub.Sessions() == 0 })
 }
+
+func TestEventsAreHeldToTheLimitsOfSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Limits.SessionsPerUser, o.Limits.ChannelsPerSession = 2, 3 })
+	url := w.eventServer().URL
+	s := w.listen(url+"?channel=team:1&channel=team:2", bearer(w.token("ann", claims{"teams": []string{"1", "2"}})))
+	if n := len(s.expect("welcome").frame["channels"].([]any)); n != 3 {
+		t.Errorf("%d channels", n)
+	}
+	if e := s.expect("error").frame; e["code"] != "too_many_channels" || e["channel"] != "team:2" {
+		t.Errorf("got %v", e)
+	}
+	w.login("ann", nil)
+	answer := w.get(url, bearer(w.token("ann", nil)))
+	defer answer.Body.Close()
+	if body, _ := io.ReadAll(answer.Body); answer.StatusCode != http.StatusTooManyRequests || !strings.Contains(string(body), "too_many_sessions") || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("%s %s", answer.Status, body)
+	}
+}

@@ -236,3 +236,29 @@ func selfSigned(t *testing.T, dir string) (certificate, key string) {
 	}
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
 }
+
+// TestClusterKeepsHistories: the keys of a channel are on one node, whichever that is.
+func TestClusterKeepsHistories(t *testing.T) {
+	t.Parallel()
+	nodes := startCluster(t)
+	o := keeping(t, "redis+cluster://"+nodes[0].Addr()+"?addr="+nodes[1].Addr()+"&addr="+nodes[2].Addr())
+	r := run(t, o)
+	channels := []string{"log:a", "log:b", "log:c", "log:d"} // of several slots
+	r.join(t, channels...)
+	for _, channel := range channels {
+		first := put(t, r.Broker, channel, "1", "").Position
+		put(t, r.Broker, channel, "2", "")
+		r.calls.await(t, "Deliver "+channel+" 1")
+		r.calls.await(t, "Deliver "+channel+" 2")
+		if got, data := page(t, r.Broker, hub.Query{Channel: channel, After: first, Entries: 9, Bytes: 99}); !got.Known || len(data) != 1 || data[0] != "2" {
+			t.Errorf("%s: known %v, %q", channel, got.Known, data)
+		}
+		// A plain PUBLISH is heard by nobody there; what is published after it comes next.
+		say(t, client(t, nodes[0].URL()), channel, `"plain"`)
+		put(t, r.Broker, channel, "3", "")
+		r.calls.await(t, "Deliver "+channel+" 3")
+		if r.calls.count("Deliver "+channel+` "plain"`) > 0 {
+			t.Errorf("%s: a plain publish was delivered", channel)
+		}
+	}
+}

@@ -11,9 +11,11 @@ import (
 
 	"aldaba/auth"
 	"aldaba/hub"
+
 	"aldaba/internal/redistest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -256,6 +258,47 @@ func TestFlushedLogHasAnotherEpoch(t *testing.T) {
 		r.calls.await(t, "Deliver log:a 3")
 		if lost, _ := page(t, r.Broker, hub.Query{Channel: "log:a", After: p, Entries: 9, Bytes: 99}); lost.Known {
 			t.Error("a position of the lost log is known")
+		}
+	})
+}
+
+// TestEvictedLogIsNotRecovered: Redis may throw the log alone away, when memory is short.
+func TestEvictedLogIsNotRecovered(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		first := put(t, r.Broker, "log:a", "1", "").Position
+		newest := put(t, r.Broker, "log:a", "2", "").Position
+		if err := client(t, url).Del(context.Background(), "aldaba:log:{log:a}").Err(); err != nil {
+			t.Fatal(err)
+		}
+		for at, known := range map[hub.Position]bool{first: false, newest: true} { // who stands at the newest has missed nothing
+			if got, entries := page(t, r.Broker, hub.Query{Channel: "log:a", After: at, Entries: 9, Bytes: 99}); got.Known != known || len(entries) > 0 {
+				t.Errorf("at %d: known %v, %q", at.Offset, got.Known, entries)
+			}
+		}
+		put(t, r.Broker, "log:a", "3", "")
+		if got, _ := page(t, r.Broker, hub.Query{Channel: "log:a", After: newest, Entries: 9, Bytes: 99}); got.Known {
+			t.Error("what is no longer in the log proves nothing")
+		}
+	})
+}
+
+// TestChannelsWithoutHistoryAskNoLog: they cost what they would if nothing had one.
+func TestChannelsWithoutHistoryAskNoLog(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		registry := prometheus.NewRegistry()
+		o := keeping(t, url)
+		o.Metrics = registry
+		r := run(t, o, func(t *timing) { t.quiet = timeRange{10 * time.Millisecond, 20 * time.Millisecond} })
+		r.join(t, "plain:a")
+		say(t, client(t, url), "plain:a", "1")
+		r.calls.await(t, "Deliver plain:a 1")
+		if n := metric(t, registry, "aldaba_history_reads_total", ""); n != 0 {
+			t.Errorf("%v questions", n)
+		}
+		r.join(t, "log:a")
+		if n := metric(t, registry, "aldaba_history_reads_total", ""); n == 0 {
+			t.Error("nothing counts questions")
 		}
 	})
 }

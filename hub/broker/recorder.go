@@ -253,7 +253,7 @@ func (b *Broker) recorderFor() *recorder {
 		return nil
 	}
 	if _, many := b.client.(*redis.ClusterClient); many {
-		b.log.Warn("in a redis cluster plain publishes to channels with history are not recorded: publish them with aldaba_publish, or by HTTP")
+		b.log.Warn("in a redis cluster plain publishes to channels with history reach nobody: publish them with aldaba_publish, or by HTTP")
 		return nil
 	}
 	r := newRecorder(b)
