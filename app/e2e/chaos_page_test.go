@@ -16,8 +16,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// visitor is a page: it reads, and when its connection is gone it comes to a random
-// replica with the positions that it has. The checker holds it to what it hears.
+// visitor is a page: it reads, and when its connection is gone it comes to another
+// replica, if there is one, with the positions that it has. The checker holds it to what it hears.
 type visitor struct {
 	*page
 
@@ -26,6 +26,7 @@ type visitor struct {
 	rooms     []string
 	positions map[string]string // of the goroutine that reads
 	visits    int               // the same
+	last      *replica          // the same: where it came last
 	welcomed  atomic.Bool
 	habit     atomic.Int32
 	changed   chan struct{} // a habit began or ended; holds one
@@ -168,7 +169,8 @@ func (l *visitor) dial(ctx context.Context) (*websocket.Conn, error) {
 			return conn, conn.(*net.TCPConn).SetReadBuffer(16 << 10)
 		},
 	}
-	conn, answer, err := d.DialContext(ctx, "ws://"+l.c.anyReplica().public+"/ws?resume", http.Header{"Authorization": {"Bearer " + l.token}})
+	l.last = l.c.anyReplicaBut(l.last)
+	conn, answer, err := d.DialContext(ctx, "ws://"+l.last.public+"/ws?resume", http.Header{"Authorization": {"Bearer " + l.token}})
 	if answer != nil && answer.Body != nil {
 		_ = answer.Body.Close()
 	}

@@ -22,8 +22,8 @@ import (
 
 // What the ids of messages begin with: how they are published.
 const (
-	plainKind   = "plain"   // PUBLISH
-	fcallKind   = "fcall"   // FCALL aldaba_publish, by a process of its own
+	plainKind   = "plain"   // PUBLISH, by a process of its own
+	fcallKind   = "fcall"   // FCALL aldaba_publish, by the same process
 	httpKind    = "http"    // POST /v1/publish, again with the same key until it is answered
 	sessionKind = "session" // `publish` of a session
 )
@@ -44,19 +44,22 @@ func anyChaosChannel() string {
 	return fmt.Sprint("room:", rand.IntN(chaosRooms))
 }
 
+func chaosChannels() (all []string) {
+	for i := range chaosUsers {
+		all = append(all, fmt.Sprint("user:u", i))
+	}
+	for i := range chaosRooms {
+		all = append(all, fmt.Sprint("room:", i))
+	}
+	return all
+}
+
 // publish begins to publish in every way, until settle.
 func (c *chaos) publish() {
 	c.t.Helper()
-	c.plain = redis.NewClient(&redis.Options{
-		Addr: c.server.Addr(), Protocol: 2, DisableIdentity: true, MaxRetries: -1,
-		DialTimeout: 500 * time.Millisecond, ReadTimeout: time.Second,
-	})
-	c.t.Cleanup(func() { _ = c.plain.Close() })
-	for range 2 {
-		c.clear = append(c.clear, c.beside(c.publishPlainly))
-	}
 	c.caller = c.startCaller()
-	c.clear = append(c.clear, c.beside(c.publishByCaller), func() { c.caller.end() }, c.beside(c.publishBySessions))
+	c.clear = append(c.clear, c.beside(c.publishPlainly), c.beside(c.publishByCaller),
+		func() { c.caller.end() }, c.beside(c.publishBySessions))
 	for range 2 { // one of them may wait for a replica that is frozen
 		c.clear = append(c.clear, c.beside(c.publishByHTTP))
 	}
@@ -87,14 +90,10 @@ func (c *chaos) data(m said) []byte {
 
 // publishPlainly is a backend that knows nothing but PUBLISH.
 func (c *chaos) publishPlainly(ctx context.Context) {
-	every(ctx, 8*time.Millisecond, func() {
+	every(ctx, 4*time.Millisecond, func() {
 		m := said{anyChaosChannel(), fmt.Sprint(plainKind, "-", c.tally.numbered.Add(1))}
-		sure := !c.isUnsure()
 		c.Sending(byPublish, m)
-		err := c.plain.Publish(context.Background(), m.Channel, c.data(m)).Err()
-		if err == nil && sure {
-			c.acceptPlain(m.ID)
-		}
+		c.tellCaller(m)
 	})
 }
 
@@ -112,12 +111,16 @@ func (c *chaos) publishByCaller(ctx context.Context) {
 		n++
 		m := said{anyChaosChannel(), fmt.Sprint(fcallKind, "-", n)}
 		c.Sending(byFcall, m)
-		c.guard.Lock()
-		to := c.caller
-		c.guard.Unlock()
-		// Of one that has ended nobody learns what became of the message.
-		_, _ = fmt.Fprintf(to.stdin, "%s %s %s\n", m.ID, m.Channel, c.data(m))
+		c.tellCaller(m)
 	})
+}
+
+func (c *chaos) tellCaller(m said) {
+	c.guard.Lock()
+	to := c.caller
+	c.guard.Unlock()
+	// Of one that has ended nobody learns what became of the message.
+	_, _ = fmt.Fprintf(to.stdin, "%s %s %s\n", m.ID, m.Channel, c.data(m))
 }
 
 // chaosKey is of a publisher to all channels.
@@ -176,8 +179,8 @@ func (c *chaos) post(client *http.Client, m said) string {
 	return published.Position
 }
 
-// caller is a process that publishes by FCALL what it is told on its standard input,
-// and says what Redis answered; see serveCaller.
+// caller is a process that publishes what it is told on its standard input, and says
+// what Redis answered; see serveCaller. What it has said outlives it.
 type caller struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
@@ -203,8 +206,14 @@ func (c *chaos) startCaller() *caller {
 	go func() {
 		defer close(s.heard)
 		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			if id, position, ok := strings.Cut(lines.Text(), " "); ok && position != "" {
-				c.Accepted(id, position)
+			id, answer, ok := strings.Cut(lines.Text(), " ")
+			number, plain := plainNumber(id)
+			switch {
+			case !ok || answer == "":
+			case plain:
+				c.acceptPlain(id, number)
+			default:
+				c.Accepted(id, answer)
 			}
 		}
 	}()
@@ -221,12 +230,17 @@ func (s *caller) end() {
 	})
 }
 
-// killCaller ends the caller as a crash does, and starts another one.
-func (c *chaos) killCaller() {
+// strikeCaller ends the caller as a crash does, and does not wait.
+func (c *chaos) strikeCaller() {
 	c.t.Helper()
 	if err := c.caller.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+// replaceCaller waits for the caller's end, hears what it had said, and starts another.
+func (c *chaos) replaceCaller() {
+	c.t.Helper()
 	c.caller.end()
 	next := c.startCaller()
 	c.guard.Lock()
@@ -238,14 +252,17 @@ func (c *chaos) killCaller() {
 // and where its Redis is.
 const callerVariable = "ALDABA_E2E_CALLER"
 
-// serveCaller reads lines `ID CHANNEL JSON` and publishes them, many at once. It
-// answers each `ID POSITION`, or `ID ` if Redis has not taken it for certain.
+// serveCaller reads lines `ID CHANNEL JSON` and publishes them, many at once, as the kind
+// in ID says. It answers each `ID POSITION`, after a plain PUBLISH `ID RECEIVERS`, or
+// `ID ` if Redis has not taken it for certain.
 func serveCaller(url string) error {
 	o, err := redis.ParseURL(url)
 	if err != nil {
 		return err
 	}
 	o.Protocol, o.DisableIdentity, o.MaxRetries = 2, true, -1
+	o.DialTimeout, o.ReadTimeout = 500*time.Millisecond, time.Second
+	redis.SetLogger(silence{})
 	client := redis.NewClient(o)
 	defer func() { _ = client.Close() }()
 	var output sync.Mutex
@@ -257,13 +274,17 @@ func serveCaller(url string) error {
 		room <- struct{}{}
 		all.Go(func() {
 			defer func() { <-room }()
-			position, err := client.Do(context.Background(), "FCALL", "aldaba_publish", 1, fields[1], fields[2]).Text()
+			command := []any{"FCALL", "aldaba_publish", 1, fields[1], fields[2]}
+			if _, plain := plainNumber(fields[0]); plain {
+				command = []any{"PUBLISH", fields[1], fields[2]}
+			}
+			answer, err := client.Do(context.Background(), command...).Result()
 			if err != nil {
-				position = ""
+				answer = ""
 			}
 			output.Lock()
 			defer output.Unlock()
-			_, _ = fmt.Fprintln(os.Stdout, fields[0], position)
+			_, _ = fmt.Fprintln(os.Stdout, fields[0], answer)
 		})
 	}
 	all.Wait()

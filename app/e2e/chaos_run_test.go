@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -39,7 +40,6 @@ type chaos struct {
 	replicas []*replica // that live
 	pages    []*visitor
 	caller   *caller
-	plain    *redis.Client
 	tally    tally
 	padding  atomic.Int64 // bytes that each message has besides
 	losses   atomic.Int64 // what happened to Redis so far
@@ -50,6 +50,7 @@ type chaos struct {
 	// unsure says that nobody may be hearing plain PUBLISHes: what becomes of those
 	// sent meanwhile nobody promises.
 	unsure   bool
+	sureFrom int64           // number of the newest plain PUBLISH of before it was sure again
 	accepted map[string]bool // plain PUBLISHes that are due, and that no page heard yet
 	heard    map[string]bool
 	newest   map[string]int64 // by channel: number of the newest plain PUBLISH that was heard
@@ -122,8 +123,14 @@ func (c *chaos) live() []*replica {
 	return slices.Clone(c.replicas)
 }
 
-func (c *chaos) anyReplica() *replica {
+func (c *chaos) anyReplica() *replica { return c.anyReplicaBut(nil) }
+
+// anyReplicaBut is one that is not last, unless that is the only one.
+func (c *chaos) anyReplicaBut(last *replica) *replica {
 	all := c.live()
+	if others := slices.DeleteFunc(slices.Clone(all), func(r *replica) bool { return r == last }); len(others) > 0 {
+		all = others
+	}
 	return all[rand.IntN(len(all))]
 }
 
@@ -137,12 +144,18 @@ func (c *chaos) forget(r *replica) {
 // kill ends r as a crash does.
 func (c *chaos) kill(r *replica) {
 	c.t.Helper()
+	c.strike(r)
+	<-r.exited
+}
+
+// strike is kill without the wait for the end.
+func (c *chaos) strike(r *replica) {
+	c.t.Helper()
 	c.forget(r)
 	r.asked, r.hurried = true, true
 	if err := r.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		c.t.Fatal(err)
 	}
-	<-r.exited
 }
 
 // The metrics that tell the roles.
@@ -218,21 +231,15 @@ func (c *chaos) plainSince(number int64) bool {
 func (c *chaos) setUnsure(unsure bool) {
 	c.guard.Lock()
 	defer c.guard.Unlock()
-	c.unsure = unsure
+	c.unsure, c.sureFrom = unsure, c.tally.numbered.Load()
 }
 
-func (c *chaos) isUnsure() bool {
+// acceptPlain notes a plain PUBLISH that Redis took. It is due if it began and was
+// answered while the run was sure of its recorder.
+func (c *chaos) acceptPlain(id string, number int64) {
 	c.guard.Lock()
 	defer c.guard.Unlock()
-	return c.unsure
-}
-
-// acceptPlain notes a plain PUBLISH that Redis took, which began when the run was
-// sure of its recorder.
-func (c *chaos) acceptPlain(id string) {
-	c.guard.Lock()
-	defer c.guard.Unlock()
-	if c.unsure {
+	if c.unsure || number <= c.sureFrom {
 		return
 	}
 	c.Accepted(id, "")
@@ -260,6 +267,9 @@ type expectation struct {
 	// whole says that nothing that a page missed is out of reach: the hub never
 	// admits a loss.
 	whole bool
+	// kept says that what pages could not hear in a break is in the logs nevertheless.
+	// It follows from whole.
+	kept bool
 }
 
 // settle ends the publishing, lets the pages catch up, and holds the run to all that
@@ -273,8 +283,12 @@ func (c *chaos) settle(want expectation) {
 	for _, l := range c.pages {
 		l.setHabit(stays)
 	}
-	faults := c.Faults()
-	for deadline := time.Now().Add(patience); len(faults) > 0 && time.Now().Before(deadline); faults = c.Faults() {
+	judge := c.Faults
+	if want.whole || want.kept {
+		judge = c.faultsOfLogs
+	}
+	faults := judge()
+	for deadline := time.Now().Add(patience); len(faults) > 0 && time.Now().Before(deadline); faults = judge() {
 		time.Sleep(250 * time.Millisecond) // Faults is work
 	}
 	for _, fault := range faults[:min(len(faults), 20)] {
@@ -284,6 +298,37 @@ func (c *chaos) settle(want expectation) {
 		c.t.Errorf("and %d faults more", n-20)
 	}
 	c.judgeTally(want)
+}
+
+// faultsOfLogs is Faults with each channel's log beside the pages. A page is owed nothing
+// of a break; the log is, so that a receipt counts even if every page was away. That needs
+// the logs from their first entry on, which their size allows by far: one that was trimmed
+// is told as a loss.
+func (c *chaos) faultsOfLogs() []string {
+	c.t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: c.server.Addr(), Protocol: 2, DisableIdentity: true})
+	defer func() { _ = client.Close() }()
+	for _, channel := range chaosChannels() {
+		ctx := context.Background()
+		epoch, err := client.HGet(ctx, "aldaba:meta:{"+channel+"}", "epoch").Result()
+		if err != nil {
+			c.t.Fatal(channel, err)
+		}
+		entries, err := client.XRange(ctx, "aldaba:log:{"+channel+"}", "-", "+").Result()
+		if err != nil {
+			c.t.Fatal(channel, err)
+		}
+		log := make([]entry, len(entries))
+		for i, e := range entries {
+			log[i].position = epoch + ":" + e.ID
+			text, _ := e.Values["d"].(string)
+			if err := json.Unmarshal([]byte(text), &log[i].data); err != nil {
+				c.t.Errorf("%s at %s: %v", channel, e.ID, err)
+			}
+		}
+		c.Log(channel, epoch, log)
+	}
+	return c.Faults()
 }
 
 func (c *chaos) judgeTally(want expectation) {

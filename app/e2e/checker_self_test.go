@@ -37,6 +37,15 @@ func (t *tale) hears(p *page, first int, ids ...string) {
 	}
 }
 
+// logs says that the log has each id, the first at offset 1.
+func (t *tale) logs(ids ...string) {
+	var all []entry
+	for i, id := range ids {
+		all = append(all, entry{pos("e", 1+i), said{"c", id}})
+	}
+	t.Log("c", "e", all)
+}
+
 func pos(epoch string, offset int) string { return fmt.Sprintf("%s:%d-%d", epoch, offset, offset+1000) }
 
 // one lets p hear one message with any position.
@@ -63,6 +72,43 @@ var tales = []struct {
 		t.hears(t.p, 1, "a")
 		t.p.Joined("c", pos("e", 1), true, true)
 		t.hears(t.p, 2, "b", "d")
+	}, nil},
+	{"a log that kept what an honest hole cost", func(t *tale) {
+		t.accept(1, "a", "b")
+		t.p.Joined("c", pos("e", 2), false, true)
+		t.logs("a", "b")
+	}, nil},
+	{"a log that lost its newest, in an honest hole", func(t *tale) {
+		t.accept(1, "a", "b")
+		t.p.Joined("c", pos("e", 2), false, true)
+		t.logs("a")
+	}, []string{loss}},
+	{"a log that lost a plain publish, in an honest hole", func(t *tale) {
+		t.Sending(byPublish, said{"c", "a"})
+		t.Accepted("a", "")
+		t.p.Joined("c", pos("e", 1), false, true)
+		t.logs()
+	}, []string{loss}},
+	{"a log that lost its first, in an honest hole", func(t *tale) {
+		t.accept(1, "a", "b")
+		t.p.Joined("c", pos("e", 2), false, true)
+		t.Log("c", "e", []entry{{pos("e", 2), said{"c", "b"}}})
+	}, []string{loss}},
+	{"a log that has a message twice", func(t *tale) {
+		t.Sending(byFcall, said{"c", "a"})
+		t.p.Joined("c", pos("e", 2), false, true)
+		t.logs("a", "a")
+	}, []string{duplicate}},
+	{"a log that was lost and begun again, in an honest hole", func(t *tale) {
+		t.accept(1, "a")
+		t.p.Joined("c", pos("e2", 0), false, true)
+		t.Log("c", "e2", nil)
+	}, []string{loss}},
+	{"a log that was read too early at first", func(t *tale) {
+		t.accept(1, "a")
+		t.hears(t.p, 1, "a")
+		t.logs()
+		t.logs("a")
 	}, nil},
 	{"came before its answer", func(t *tale) {
 		t.Sending(byHTTP, said{"c", "a"})

@@ -117,6 +117,42 @@ func (c *checker) Page(name string, channels ...string) *page {
 	return p
 }
 
+// entry is what a log has at a position.
+type entry struct {
+	position string
+	data     said
+}
+
+// Log is what the log of a channel holds by now, from its first entry on; it replaces
+// what was told before. A log is judged like a page that joined before anything was
+// sent and never had a break: what was accepted is in it once and in order, where its
+// receipt says, even if no page was there to hear it.
+func (c *checker) Log(channel, epoch string, entries []entry) {
+	name := "the log"
+	p := c.find(name, channel)
+	if p == nil {
+		p = c.Page(name, channel)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// At 0, as all of it: when an entry came nobody can tell.
+	p.heard = []event{{kind: "joined", channel: channel, position: epoch + ":0-0"}}
+	for _, e := range entries {
+		p.heard = append(p.heard, event{kind: "message", channel: channel, position: e.position, data: e.data})
+	}
+}
+
+// find returns the page of that name that may hear channel, or nil.
+func (c *checker) find(name, channel string) *page {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.pages, func(p *page) bool { return p.name == name && p.may[channel] })
+	if i < 0 {
+		return nil
+	}
+	return c.pages[i]
+}
+
 func (p *page) hear(e event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
