@@ -9,7 +9,7 @@ export const TARGET = `${CLIENT}aldaba.min.js`;
 
 /** What modules call each other's parts, and nothing else: no page, frame or browser knows these names. */
 const INTERNAL =
-  /^(receiveOnly|onbeat|shared|wants|asking|tap|wake|link|giveUp|unpin|pin|revert|save|held|hold|again|run|end|count|promise|drop|take|way|after|pause|stop|stopAll|of|tell|call|ask|settle|refuse)$/;
+  /^(receiveOnly|onbeat|shared|wants|asking|tap|wake|link|giveUp|unpin|pin|revert|save|held|hold|again|run|end|count|promise|drop|take|way|after|pause|stop|stopAll|of|tell|call|ask|settle|refuse|resolve|reject)$/;
 
 /** @returns {Promise<string>} the module, whole and without comments but for where it comes from */
 export async function minified() {

@@ -17,7 +17,7 @@ func (c *chaos) deafen(r *replica) {
 	var ids []string
 	for line := range strings.Lines(fmt.Sprint(c.server.Do("CLIENT", "LIST", "TYPE", "pubsub"))) {
 		f := map[string]string{}
-		for _, field := range strings.Fields(line) {
+		for field := range strings.FieldsSeq(line) {
 			key, value, _ := strings.Cut(field, "=")
 			f[key] = value
 		}

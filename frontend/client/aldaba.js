@@ -369,7 +369,7 @@ export class Client {
    */
   async ack(channel, position = this.#positions.get(channel)) {
     checkChannel(channel);
-    if (!position) throw new AldabaError('no_history', 'nothing was heard of it');
+    if (!position) throw new AldabaError('no_history', 'no position');
     await this.#now({ type: 'ack', channel, position });
     return this.unread(channel) ?? 0;
   }
@@ -389,7 +389,7 @@ export class Client {
   /** Leaves a channel by another stream that is not asked for it. @param {string} channel */
   #unstream(channel) {
     if (this.#joined.has(channel) && !this.#streamed.has(channel))
-      throw new AldabaError('receive_only', 'cannot unsubscribe over server-sent events');
+      throw new AldabaError('receive_only', 'cannot unsubscribe');
     if (this.#joined.has(channel)) this.#leave(channel, 'unsubscribed');
     this.#ask();
   }
@@ -742,11 +742,11 @@ export class Client {
 
   /**
    * The user has read up to there. The hub's number may include messages that are still on their way; they count when
-   * they come.
+   * they come. An `acked` may be late; the `read` that every session is sent stands in order with the messages.
    * @param {any} frame a `read` or `acked`
    */
-  #read({ channel, position, unread }) {
-    if (!this.#joined.has(channel)) return;
+  #read({ type, channel, position, unread }) {
+    if (!this.#joined.has(channel) || (type === 'acked' && seen(position, this.#unread.get(channel)?.read))) return;
     this.#count(channel, seen(this.#positions.get(channel), position) ? 0 : unread, position);
   }
 

@@ -239,9 +239,6 @@ export class Share {
         break;
       case 'read':
         this.#spread(frame);
-        break;
-      case 'acked': // the hub tells its other sessions only
-        this.#spread({ ...frame, type: 'read' });
     }
   }
 

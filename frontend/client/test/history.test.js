@@ -76,6 +76,18 @@ test('a message that crosses an ack is counted once', async (t) => {
   assert.equal(client.unread('a'), 1);
 });
 
+test('an ack that is answered late hides no message', async (t) => {
+  const { client, connection } = await openClient(t, { channel: 'a', position: at(6), unread: 3 });
+  const acked = client.ack('a');
+  const { id } = await connection.frame();
+  connection.send({ type: 'read', channel: 'a', position: at(6), unread: 0 });
+  connection.message('a', 7, at(7));
+  connection.send({ type: 'acked', id, channel: 'a', position: at(6), unread: 0 });
+  assert.equal(await acked, 1);
+  await heard(client, connection);
+  assert.equal(client.unread('a'), 1);
+});
+
 test('another device reads: the event tells, and what it has read already is not counted', async (t) => {
   const { client, connection, told } = await openClient(t, { channel: 'a', position: at(5), unread: 3 });
   connection.send({ type: 'read', channel: 'a', position: at(7), unread: 0 });

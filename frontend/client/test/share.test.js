@@ -224,6 +224,7 @@ for (const way of ['worker', 'leader']) {
     const acked = two.client.ack('a');
     const ack = await connection.frame();
     assert.equal(ack.position, at(5));
+    connection.send({ type: 'read', channel: 'a', position: at(5), unread: 0 }); // to each of the user's sessions
     connection.send({ type: 'acked', id: ack.id, channel: 'a', position: at(5), unread: 0 });
     assert.equal(await acked, 0);
     assert.deepEqual(await read, ['a', 0]);
