@@ -746,7 +746,8 @@ export class Client {
    * @param {any} frame a `read` or `acked`
    */
   #read({ type, channel, position, unread }) {
-    if (!this.#joined.has(channel) || (type === 'acked' && seen(position, this.#unread.get(channel)?.read))) return;
+    if (!this.#joined.has(channel) || (type === 'acked' && seen(position, this.#unread.get(channel)?.read)))
+      return;
     this.#count(channel, seen(this.#positions.get(channel), position) ? 0 : unread, position);
   }
 
