@@ -230,6 +230,21 @@ for (const way of ['worker', 'leader']) {
     assert.deepEqual(await read, ['a', 0]);
   });
 
+  test(`${way}: an ack that is answered late hides no message, in no tab`, async (t) => {
+    const { connection, one, two } = await openTabs(t, {}, { channel: 'a', position: at(6), unread: 3 });
+    const acked = two.client.ack('a');
+    const { id } = await connection.frame();
+    connection.send({ type: 'read', channel: 'a', position: at(6), unread: 0 });
+    connection.message('a', 7, at(7));
+    connection.send({ type: 'acked', id, channel: 'a', position: at(6), unread: 0 });
+    connection.message('a', 8, at(8));
+    await acked;
+    for (const tab of [one, two]) {
+      assert.deepEqual(await tells(tab, 2), ['a 7', 'a 8']);
+      assert.equal(tab.client.unread('a'), 2);
+    }
+  });
+
   test(`${way}: a lost connection is told to every tab, and comes back for all`, async (t) => {
     const { hub, connection, one, two } = await openTabs(t, {}, { channel: 'a', position: at(1) }, 'plain');
     const joined = two.client.subscribe('room:1');
