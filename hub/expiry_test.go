@@ -218,3 +218,30 @@ func TestRevokedChannelIsTakenOutOfAFullQueue(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingIsHandedOutAfterExpiry: the timer cuts a moment later than the token ends,
+// and a message that comes in between must not go out.
+func TestNothingIsHandedOutAfterExpiry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	short := in(2 * time.Second)
+	c := w.login("ann", short)
+	s := w.session("ann")
+	s.mu.Lock()
+	s.grace = 5 * time.Second
+	s.mu.Unlock()
+	w.hub.Deliver("user:ann", Position{}, []byte("1"))
+	c.expect("expiring")
+	if f := c.expect("message"); f["data"] != 1.0 {
+		t.Errorf("got %v", f)
+	}
+	time.Sleep(time.Until(time.Unix(short["exp"].(int64), 0)))
+	w.hub.Deliver("user:ann", Position{}, []byte("2"))
+	c.expectClose(CloseExpired)
+	cutInTime(t, short["exp"]) // by the message: the timer has not come yet
+	select {
+	case f := <-c.frames:
+		t.Errorf("got %v", f)
+	default:
+	}
+}
