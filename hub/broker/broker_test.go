@@ -167,7 +167,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 	if err := r.publish(ctx, "a", []byte("1")); err == nil {
 		t.Error("a frozen redis took a message")
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 2*time.Second { // a command alone would take three
 		t.Errorf("took %s", took)
 	}
 	ended, cancel := context.WithCancel(context.Background())
