@@ -14,7 +14,7 @@
 //
 //	user aldaba on >PASSWORD resetkeys ~PREFIX* ~aldaba:*:{PREFIX*
 //	 resetchannels &PREFIX* &aldaba:live:{PREFIX* &aldaba:*:{PREFIX*
-//	 -@all +auth +ping +subscribe +unsubscribe +psubscribe +publish +multi +exec +eval +evalsha +script|load
+//	 -@all +auth +ping +subscribe +unsubscribe +psubscribe +punsubscribe +publish +multi +exec +eval +evalsha +script|load
 //	 +function|list +function|load +get +set +del +exists +incr +pexpire +hmget +hset +xadd +xrange +xrevrange
 //	 +xlen +time +info +pubsub|numsub
 //

@@ -13,11 +13,13 @@ import (
 
 // link is one subscription connection, from dial to loss. It never reconnects
 // (see noDial), so while receive returns no error nothing was missed. One
-// goroutine may receive while one other sends.
+// goroutine may receive while others send.
 type link struct {
 	pubsub   *redis.PubSub
 	silence  time.Duration
 	answered chan struct{} // a SUBSCRIBE was; holds one
+
+	sending sync.Mutex // requests go out in the order of sent
 
 	mu      sync.Mutex
 	sent    []*request // oldest first; Redis answers in this order
@@ -35,11 +37,12 @@ type request struct {
 
 // The verbs of a request.
 const (
-	verbPing        = "ping"
-	verbSubscribe   = "subscribe"
-	verbUnsubscribe = "unsubscribe"
-	verbPSubscribe  = "psubscribe"
-	maxRequests     = 16 // unanswered: the answers must fit Redis' output buffer
+	verbPing         = "ping"
+	verbSubscribe    = "subscribe"
+	verbUnsubscribe  = "unsubscribe"
+	verbPSubscribe   = "psubscribe"
+	verbPUnsubscribe = "punsubscribe"
+	maxRequests      = 16 // unanswered: the answers must fit Redis' output buffer
 )
 
 // What receive returns, besides *redis.Message.
@@ -91,6 +94,8 @@ func (l *link) close() { _ = l.pubsub.Close() }
 // send sends a request. It does not wait for the answer, and the caller does not
 // touch channels again.
 func (l *link) send(verb string, channels []string) error {
+	l.sending.Lock()
+	defer l.sending.Unlock()
 	l.push(&request{verb: verb, channels: channels, at: time.Now()})
 	switch verb {
 	case verbPing:
@@ -99,6 +104,8 @@ func (l *link) send(verb string, channels []string) error {
 		return l.pubsub.Subscribe(noDial, channels...)
 	case verbUnsubscribe:
 		return l.pubsub.Unsubscribe(noDial, channels...)
+	case verbPUnsubscribe:
+		return l.pubsub.PUnsubscribe(noDial, channels...)
 	default:
 		return l.pubsub.PSubscribe(noDial, channels...)
 	}

@@ -346,3 +346,41 @@ func TestEachChangeOfHandsShows(t *testing.T) {
 		}
 	}
 }
+
+// patterns returns how many patterns are subscribed to on s.
+func patterns(s *redistest.Server) int64 { return s.Do("PUBSUB", "NUMPAT").(int64) }
+
+// TestOnlyTheStandbyHearsWhatIsRecorded counts patterns: a recorder has that of the
+// plain messages, a standby that of their twins beside it.
+func TestOnlyTheStandbyHearsWhatIsRecorded(t *testing.T) {
+	for rights, left := range map[string]int64{
+		"all rights":      1,
+		"no punsubscribe": 2, // it goes on nevertheless
+	} {
+		t.Run(rights, func(t *testing.T) {
+			s := redistest.Start(t)
+			url := s.URL()
+			if left > 1 {
+				url = allow(s, "allkeys allchannels +@all -punsubscribe")
+			}
+			one := run(t, kept(t, url))
+			one.awaitRole(t, roleRecorder)
+			if n := patterns(s); n != 1 {
+				t.Errorf("a recorder has %d patterns", n)
+			}
+			two := run(t, kept(t, url))
+			two.awaitRole(t, roleStandby)
+			if n := patterns(s); n != 2 { // one of them twice
+				t.Errorf("a recorder and a standby have %d patterns", n)
+			}
+			f := publishPlainly(t, s.URL(), flooded...)
+			one.HandOver(t.Context())
+			two.awaitRole(t, roleRecorder)
+			eventually(t, 10*time.Second, "fewer patterns", func() bool { return patterns(s) == left })
+			holdsAll(t, s.URL(), f.end(t))
+			if !two.roleIs(roleRecorder) {
+				t.Error("it no longer records")
+			}
+		})
+	}
+}

@@ -76,6 +76,7 @@ func (r *recorder) takeOver(ctx context.Context, l *link) error {
 	r.enqueue(rest)
 	r.role = roleRecorder
 	r.mu.Unlock()
+	r.hearLess(l)
 	r.deaf = false // it has listened, or a gap is counted below
 	r.standing.release(ctx)
 	r.standing.value = ""
