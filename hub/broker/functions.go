@@ -68,9 +68,29 @@ func (f *functions) list(p *server.Peer) {
 	p.WriteBulk(f.code)
 }
 
-// A function is called by a script that loads the library and calls it.
+// A function is called by a script that loads the library and calls it. miniredis' cjson
+// is Go's, which has no settings, knows the numbers of JSON only, and nests deeper.
 const (
-	callHead = "local called = table.remove(ARGV, 1)\nlocal functions = {}\nredis.register_function = function(name, f) functions[name] = f end\n"
+	callHead = `
+local called = table.remove(ARGV, 1)
+local functions = {}
+redis.register_function = function(name, f) functions[name] = f end
+cjson.new = function()
+  local most
+  return {
+    decode_invalid_numbers = function() end,
+    decode_max_depth = function(n) most = n end,
+    decode = function(data)
+      local depth = 0
+      for bracket in string.gmatch(string.gsub(string.gsub(data, '\\.', ''), '%b""', ''), '[%[%]{}]') do
+        depth = depth + ((bracket == '[' or bracket == '{') and 1 or -1)
+        if depth > most then error('too deep') end
+      end
+      return cjson.decode(data)
+    end,
+  }
+end
+`
 	callTail = "\nif not functions[called] then return redis.error_reply('ERR Function not found') end\nreturn functions[called](KEYS, ARGV)"
 )
 

@@ -10,14 +10,14 @@ import (
 
 // What a recorder and a standby hear, and on which link.
 
-// listen opens a link to the plain messages, and for a standby to all that it needs.
-func (r *recorder) listen(ctx context.Context, as role) (*link, error) {
+// listen opens a link to the plain messages, and to all that a standby needs.
+func (r *recorder) listen(ctx context.Context) (*link, error) {
 	l, err := dial(ctx, r.client, r.timing)
 	if err != nil {
 		return nil, err
 	}
 	defer context.AfterFunc(ctx, l.close)()
-	globs := r.patterns(as)
+	globs := r.patterns()
 	names := r.names(globs)
 	err = l.send(verbPSubscribe, globs)
 	if err == nil && len(names) > 0 {
@@ -58,19 +58,19 @@ func (r *recorder) barred(err error) {
 	}
 }
 
-// patterns returns those of plain messages and, for a standby, of their twins: a recorder
-// has no use for what it has published itself. An ACL rule `&app:*` lets a user subscribe
-// to the pattern `app:*` and to no narrower one.
-func (r *recorder) patterns(as role) []string {
-	globs := r.globs
+// plainGlobs returns the patterns of plain messages. An ACL rule `&app:*` lets a user
+// subscribe to the pattern `app:*` and to no narrower one.
+func (r *recorder) plainGlobs() []string {
 	if r.wide {
-		globs = []string{escapeGlob(r.prefix) + "*"}
+		return []string{escapeGlob(r.prefix) + "*"}
 	}
-	all := slices.Clone(globs)
-	if as == roleRecorder {
-		return withoutCovered(all)
-	}
-	for _, g := range globs {
+	return slices.Clone(r.globs)
+}
+
+// patterns returns those of plain messages and of their twins.
+func (r *recorder) patterns() []string {
+	all := r.plainGlobs()
+	for _, g := range all {
 		if head, wide := cutStar(g); wide {
 			all = append(all, liveHead+head+"*")
 		} else {
@@ -91,11 +91,11 @@ func (r *recorder) names(globs []string) (names []string) {
 	return names
 }
 
-// hearLess leaves what only a standby needs. It matters to nothing but the time that it
-// takes, so no failure of it does.
+// hearLess leaves what a recorder has no use for, the twins: it has published them. It
+// saves time and nothing else, so that no failure of it matters.
 func (r *recorder) hearLess(l *link) {
-	needed := r.patterns(roleRecorder)
-	spare := slices.DeleteFunc(r.patterns(roleStandby), func(g string) bool { return slices.Contains(needed, g) })
+	needed := r.plainGlobs()
+	spare := slices.DeleteFunc(r.patterns(), func(g string) bool { return slices.Contains(needed, g) })
 	if len(spare) > 0 {
 		_ = l.send(verbPUnsubscribe, spare) // a broken link tells by itself
 	}

@@ -13,6 +13,7 @@ import (
 func (r *recorder) work(ctx context.Context, l *link, as role) error {
 	if as == roleRecorder {
 		r.become(roleRecorder)
+		r.hearLess(l)
 		if r.deaf {
 			r.gap("no recorder listened for a while, and no standby")
 		}

@@ -147,7 +147,7 @@ func (r *recorder) serve(ctx context.Context) error {
 		r.idle(ctx, r.timing.vacancy.pick())
 		return nil
 	}
-	l, err := r.listen(ctx, as)
+	l, err := r.listen(ctx)
 	if err != nil {
 		return err
 	}

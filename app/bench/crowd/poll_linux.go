@@ -57,6 +57,12 @@ func (p *poll) every(d time.Duration) error {
 	return unix.TimerfdSettime(p.timer, 0, &unix.ItimerSpec{Interval: t, Value: t}, nil)
 }
 
+// nap sleeps, as wait does: raw.
+func nap(d time.Duration) {
+	t := unix.NsecToTimespec(d.Nanoseconds())
+	_, _, _ = unix.RawSyscall6(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0, 0, 0, 0) //nolint:gosec // what nanosleep(2) reads
+}
+
 // wait calls ready for each descriptor that is, after most at the latest.
 func (p *poll) wait(most time.Duration, ready func(token int32, flags uint32) error) error {
 	// Raw: nothing else in this process has to run meanwhile, and the scheduler's watcher

@@ -17,9 +17,17 @@ local function history(name)
   return nil, nil, best and best.limit
 end
 
--- decodes says whether cjson takes data, which is more than JSON has: see strict.
+local json
+
+-- decodes says whether cjson takes data, with numbers as JSON has them and 128 levels at
+-- most. It takes more than JSON is: see strict.
 local function decodes(data)
-  local ok, value = pcall(cjson.decode, data)
+  if not json then -- nothing can be called while the library is loaded
+    json = cjson.new()
+    json.decode_invalid_numbers(false)
+    json.decode_max_depth(128)
+  end
+  local ok, value = pcall(json.decode, data)
   return ok and value ~= nil or string.match(data, '^%s*null%s*$') -- the embedded Redis decodes both to nil
 end
 
@@ -40,38 +48,22 @@ local function utf8(data)
   end
 end
 
-local words = { ['true'] = true, ['false'] = true, ['null'] = true, ['""'] = true }
-
--- number says whether text is one (RFC 8259, section 6): no 0x1, nan, 01, 1.
-local function number(text)
-  local rest = string.match(text, '^%-?0(.*)$') or string.match(text, '^%-?[1-9]%d*(.*)$')
-  if rest then rest = string.match(rest, '^%.%d+(.*)$') or rest end
-  return rest == '' or rest ~= nil and string.match(rest, '^[eE][+-]?%d+$') ~= nil
-end
-
 -- strict says whether what cjson takes for JSON is such as the hubs hand on: UTF-8, no
--- control characters in strings, numbers as JSON has them, nothing behind the end, and
--- no more than 128 levels. What they would drop must not be answered with a position.
--- 200 bytes take 3 us, and each character beyond ASCII half of one more.
+-- control characters in strings, nothing behind the end, and digits on both sides of a
+-- point (RFC 8259). What they would drop must not be answered with a position.
+-- 200 bytes take 1 us, and each character beyond ASCII half of one more.
 local function strict(data)
-  local bare = data
-  if string.find(data, '\\', 1, true) then bare = string.gsub(data, '\\.', '') end -- escapes occur in strings only
-  if not string.find(data, '^[ -~]*$') then
-    if not utf8(data) then return false end
+  local ascii = string.find(data, '^[ -~]*$')
+  if ascii and not string.find(data, '.', 1, true) then return true end
+  local bare = string.gsub(data, '\\.', '') -- escapes occur in strings only
+  if not ascii then
+    if string.find(data, '%z') or not utf8(data) then return false end
     for text in string.gmatch(bare, '%b""') do
-      if string.find(text, '[%z\1-\31]') then return false end
+      if string.find(text, '[\1-\31]') then return false end
     end
   end
-  bare = string.gsub(bare, '%b""', '""')
-  for token in string.gmatch(bare, '[^ \t\r\n%[%]{},:]+') do
-    if not words[token] and not number(token) then return false end
-  end
-  local depth = 0
-  for bracket in string.gmatch(#bare > 128 and bare or '', '[%[%]{}]') do
-    depth = depth + ((bracket == '[' or bracket == '{') and 1 or -1)
-    if depth > 128 then return false end
-  end
-  return true
+  bare = ' ' .. string.gsub(bare, '%b""', '') .. ' '
+  return not string.find(bare, '%D%.') and not string.find(bare, '%.%D')
 end
 
 local function document(data) return decodes(data) and strict(data) end

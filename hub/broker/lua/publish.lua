@@ -21,7 +21,7 @@ local function offset(id) return tonumber(string.match(id, '^%d+')) end
 -- (p: recorded from a plain PUBLISH, d: published through here), data.
 local function announce(name, id, epoch, seal, origin, data)
   return redis.call('PUBLISH', 'aldaba:live:{' .. name .. '}',
-    table.concat({ '1', id, epoch, seal, origin, data }, ' '))
+    '1 ' .. id .. ' ' .. epoch .. ' ' .. seal .. ' ' .. origin .. ' ' .. data)
 end
 
 -- keep puts off the end of what a channel has, now and then: it is exact to a
@@ -50,7 +50,7 @@ local function record(name, data, o)
     epoch, last, kept = whole(time), '0-0', nil
     redis.call('HSET', meta, 'epoch', epoch)
   end
-  local id = whole(offset(last) + 1) .. '-' .. whole(time)
+  local id = string.format('%d-%d', offset(last) + 1, time)
   -- One more than size: the entry on which the farthest client stands.
   redis.call('XADD', log, 'MAXLEN', '=', o.size + 1, id, 'd', data)
   if o.seq then
