@@ -64,11 +64,11 @@ func screenHeader(part string) (algorithm string, err error) {
 	if err != nil {
 		return "", err
 	}
-	algorithm, ok := members["alg"].(string)
-	if !ok {
+	stated := members["alg"]
+	if !stated.isString() {
 		return "", errors.New("alg is missing or not a string")
 	}
-	if strings.EqualFold(algorithm, "none") {
+	if strings.EqualFold(stated.text, "none") {
 		return "", errors.New("alg is none")
 	}
 	// RFC 7515 section 4.1.11: what is not understood and critical is refused,
@@ -84,7 +84,7 @@ func screenHeader(part string) (algorithm string, err error) {
 	if kid, ok := members["kid"]; ok && !isKeyID(kid) {
 		return "", fmt.Errorf("kid is not a string of 1 to %d bytes", maxKeyID)
 	}
-	return algorithm, nil
+	return stated.text, nil
 }
 
 func screenPayload(part string) (issuer string, err error) {
@@ -92,28 +92,26 @@ func screenPayload(part string) (issuer string, err error) {
 	if err != nil {
 		return "", err
 	}
-	issuer, isString := members["iss"].(string)
-	if _, ok := members["iss"]; ok && !isString {
+	stated, ok := members["iss"]
+	if ok && !stated.isString() {
 		return "", errors.New("iss is not a string")
 	}
-	return issuer, nil
+	return stated.text, nil
 }
 
 // isTokenType reports whether typ is that of a JWT (RFC 7519 section 5.1) or of
 // an access token (RFC 9068 section 2.1). Anything else, such as a logout
 // token, was made for another purpose (RFC 8725 section 3.11).
-func isTokenType(typ any) bool {
-	text, ok := typ.(string)
-	text = strings.TrimPrefix(strings.ToLower(text), "application/")
-	return ok && slices.Contains([]string{"jwt", "at+jwt"}, text)
+func isTokenType(typ member) bool {
+	text := strings.TrimPrefix(strings.ToLower(typ.text), "application/")
+	return typ.isString() && slices.Contains([]string{"jwt", "at+jwt"}, text)
 }
 
-func isKeyID(kid any) bool {
-	text, ok := kid.(string)
-	return ok && text != "" && len(text) <= maxKeyID
+func isKeyID(kid member) bool {
+	return kid.isString() && kid.text != "" && len(kid.text) <= maxKeyID
 }
 
-func decodeObject(part string) (map[string]any, error) {
+func decodeObject(part string) (map[string]member, error) {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(part)
 	if err != nil {
 		return nil, errors.New("not base64url")
