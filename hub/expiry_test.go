@@ -2,6 +2,7 @@ package hub
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -243,5 +244,63 @@ func TestNothingIsHandedOutAfterExpiry(t *testing.T) {
 	case f := <-c.frames:
 		t.Errorf("got %v", f)
 	default:
+	}
+}
+
+// TestALongListOutlivesNoToken: tokens may end while a flusher is busy with the sessions
+// that are listed before.
+func TestALongListOutlivesNoToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ends := time.Now().Add(4 * time.Second).Truncate(time.Second)
+	room := claims{"rooms": []string{"1"}, "exp": ends.Unix()}
+	var listeners []*client
+	for i := range 20 {
+		user := fmt.Sprint("u", i)
+		listeners = append(listeners, w.login(user, room))
+		s := w.session(user)
+		s.mu.Lock()
+		s.grace = 5 * time.Second // its timer does not come in time
+		s.mu.Unlock()
+	}
+	busy := make(map[*flusher][]*session)
+	fewer := func(f *flusher) bool { return len(busy[f]) < 2 }
+	for i := 0; slices.ContainsFunc(w.hub.flushers.all, fewer); i++ { // they take turns
+		user := fmt.Sprint("busy", i)
+		w.login(user, nil)
+		s := w.session(user)
+		busy[s.flusher] = append(busy[s.flusher], s)
+	}
+	taken := func(f *flusher) func() bool {
+		return func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.list) == 0 }
+	}
+	list := func(s *session) {
+		s.mu.Lock()
+		w.eventually("its flusher has nothing else", taken(s.flusher))
+		s.out.state = outboxListed
+		s.flusher.add(s)
+	}
+	for f, of := range busy {
+		list(of[0])
+		w.eventually("the flusher waits for it", taken(f))
+		list(of[1])
+	}
+	w.hub.Deliver("room:1", Position{}, []byte("1"))
+	for f, of := range busy {
+		of[0].mu.Unlock()
+		w.eventually("the flusher has all others on its list", taken(f))
+	}
+	time.Sleep(time.Until(ends))
+	for _, of := range busy {
+		of[1].mu.Unlock()
+	}
+	for _, c := range listeners {
+		c.expect("expiring")
+		c.expectClose(CloseExpired)
+		select {
+		case f := <-c.frames:
+			t.Errorf("got %v", f)
+		default:
+		}
 	}
 }

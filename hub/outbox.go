@@ -1,5 +1,7 @@
 package hub
 
+import "sync"
+
 // outbox is what waits to be written to one session's socket. The session's
 // mutex guards it.
 //
@@ -8,12 +10,19 @@ package hub
 // of 200 bytes. What has not been handed to the kernel can still be taken back,
 // which is how a revoked channel or an ended session stays silent.
 type outbox struct {
-	frames []*frame
-	single [1]*frame // what frames begins with: most often one waits alone
-	cost   int64     // of frames
-	rest   []byte    // of a frame whose beginning has been written
-	state  outboxState
+	frames  []*frame
+	single  [1]*frame // what frames begins with: most often one waits alone
+	several *several  // what it goes on with; nil until more than one waits
+	cost    int64     // of frames
+	rest    []byte    // of a frame whose beginning has been written
+	state   outboxState
 }
+
+// several is room for the frames of a burst. Who has written all gives it back, so that
+// a burst allocates nothing for a session.
+type several [16]*frame
+
+var severals = sync.Pool{New: func() any { return new(several) }}
 
 type outboxState uint8
 
@@ -29,11 +38,25 @@ func (o *outbox) fits(f *frame, limit int64) bool {
 }
 
 func (o *outbox) push(f *frame) {
-	if o.frames == nil {
+	switch {
+	case o.frames == nil:
 		o.frames = o.single[:0]
+	case o.several == nil && len(o.frames) == cap(o.frames):
+		o.several = severals.Get().(*several) //nolint:forcetypeassert // see severals
+		o.frames = append(o.several[:0], o.frames...)
 	}
 	o.frames = append(o.frames, f)
 	o.cost += f.cost()
+}
+
+// rid gives back what an outbox without frames has no use for.
+func (o *outbox) rid() {
+	o.frames, o.single[0] = nil, nil
+	if o.several != nil {
+		clear(o.several[:])
+		severals.Put(o.several)
+		o.several = nil
+	}
 }
 
 func (o *outbox) empty() bool { return len(o.frames) == 0 && len(o.rest) == 0 }
@@ -52,7 +75,7 @@ func (o *outbox) drop(unwanted func(*frame) bool) {
 	clear(o.frames[len(kept):])
 	o.frames = kept
 	if len(kept) == 0 {
-		o.frames = nil
+		o.rid()
 	}
 }
 
@@ -99,6 +122,6 @@ func (o *outbox) wrote(n int) {
 	clear(o.frames[:done])
 	o.frames = o.frames[done:]
 	if len(o.frames) == 0 {
-		o.frames = nil // an idle session keeps nothing
+		o.rid() // an idle session keeps nothing
 	}
 }

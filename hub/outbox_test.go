@@ -64,7 +64,7 @@ func TestOutboxKeepsTheStream(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Fatalf("seed %d: the stream differs", seed)
 		}
-		if o.cost != 0 || o.frames != nil {
+		if o.cost != 0 || o.frames != nil || o.several != nil || o.single[0] != nil {
 			t.Fatalf("seed %d: an empty outbox costs %d, keeps %d", seed, o.cost, cap(o.frames))
 		}
 	}

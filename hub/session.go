@@ -41,7 +41,7 @@ type session struct {
 	mu          sync.Mutex
 	grants      *auth.Grants
 	expires     time.Time
-	grace       time.Duration // after expires, until the timer cuts; see lapse
+	grace       time.Duration // after expires, until the timer cuts; see over
 	memberships []*membership
 	out         outbox
 	written     chan struct{} // closed by the latest writeBlocking when it is done

@@ -23,7 +23,6 @@ const writeSize = 32 << 10
 type attempt struct {
 	scratch []byte
 	call    func(fd uintptr) bool
-	now     time.Time // of the list that it is made for
 
 	b   []byte
 	n   int
@@ -290,7 +289,6 @@ func (f *flusher) run(stop <-chan struct{}) {
 			return
 		}
 		list := f.take()
-		a.now = time.Now()
 		for _, s := range list {
 			s.flushTurn(a)
 		}
@@ -312,6 +310,6 @@ func (s *session) writeListed(a *attempt) error {
 	if s.out.state != outboxListed {
 		return nil
 	}
-	s.over(a.now)
+	s.over(time.Now()) // the list may be long
 	return s.write(a)
 }
