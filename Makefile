@@ -65,6 +65,8 @@ fuzz:
 bench: build
 	@.ci/setup redis
 	bin/aldaba bench all --runs $(RUNS)
+	@echo 'memory of a channel beyond its name, 300 B at most: in the index, with one member, and in the interest in Redis'
+	@go test -run '^$$' -bench 'IndexMemory|InterestMemory' -benchtime 1x ./hub ./hub/broker | grep B/channel
 
 ## gobench: the Go benchmarks; BENCH=Deliver chooses
 .PHONY: gobench

@@ -98,30 +98,39 @@ func BenchmarkIndexChurn(b *testing.B) {
 }
 
 // BenchmarkIndexMemory reports what a channel takes in an index of 100,000, beyond its
-// name.
+// name, and with a session that has joined it.
 func BenchmarkIndexMemory(b *testing.B) {
 	const n = 100_000
 	names := make([]string, n)
 	for i := range names {
 		names[i] = fmt.Sprint("user:", i)
 	}
-	for b.Loop() {
-		var before, after runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		x := newIndex(quietBroker{}, auth.Histories{}, newMetrics())
-		for _, name := range names {
-			x.hold(auth.Grant{Channel: name, Pattern: "user:{sub}"})
-		}
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/channel")
-		runtime.KeepAlive(x)
+	for _, members := range []int{0, 1} {
+		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {
+			for b.Loop() {
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				x := newIndex(quietBroker{}, auth.Histories{}, newMetrics())
+				for _, name := range names {
+					ch := x.hold(auth.Grant{Channel: name, Pattern: "user:{sub}"})
+					for range members {
+						ch.enter(&membership{channel: ch}, quietBroker{})
+					}
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/channel")
+				runtime.KeepAlive(x)
+			}
+		})
 	}
 }
 
-// quietBroker is a broker that keeps nothing.
+// quietBroker is a broker that keeps nothing and never confirms.
 type quietBroker struct{ Broker }
+
+func (quietBroker) Subscribe(string) bool { return false }
 
 func full(s *session) bool {
 	s.mu.Lock()

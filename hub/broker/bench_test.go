@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -204,4 +205,27 @@ func usedMemory(b *testing.B, c *redis.Client) float64 {
 		b.Fatal(err)
 	}
 	return used
+}
+
+// BenchmarkInterestMemory reports what each of 100,000 channels takes beyond its name,
+// as long as this replica hears it.
+func BenchmarkInterestMemory(b *testing.B) {
+	const n = 100_000
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprint("user:", i)
+	}
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		x := newInterest("probe", defaultTiming)
+		for _, name := range names {
+			x.subscribe(name)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/channel")
+		runtime.KeepAlive(x)
+	}
 }
