@@ -24,7 +24,7 @@ type benchCmd struct {
 	Rate     float64       `placeholder:"N" help:"Messages a second; as fast as it holds if not said."`
 	Duration time.Duration `default:"5s" help:"How long each run is measured."`
 	Warm     time.Duration `default:"2s" help:"How long it runs before."`
-	Runs     int           `default:"3" help:"Runs that the medians are taken of."`
+	Runs     int           `default:"3" help:"Runs that the medians are taken of; idle with --url is one run: another would find the heap that it leaves."`
 	Size     int           `default:"200" help:"Bytes of a message."`
 	Burst    int           `default:"1" help:"Messages published to the room at once."`
 	Window   int           `default:"1000" help:"Private messages under way at most, without --rate."`
