@@ -144,19 +144,26 @@ type watcher struct {
 
 // load has all carry o and returns the sum. Private messages are shared among the
 // generators; a room has one that publishes, the one whose pages have joined last: it
-// is the last to hear.
+// is the last to hear. It is told when the others listen.
 func (c *crew) load(ctx context.Context, o crowd.Load, w watcher) (sum loaded, err error) {
 	o.Redis, o.Password = c.stage.redis, c.stage.password
 	last := len(c.crowds) - 1
+	share := float64(len(c.crowds))
+	o.Churn /= share
 	if o.Kind != crowd.Room {
-		share := float64(len(c.crowds))
 		o.Rate /= share
-		o.Churn /= share
 		o.Window = max(1, o.Window/len(c.crowds))
 	}
+	o.Joint = o.Kind == crowd.Room && last > 0
 	for i, g := range c.crowds {
-		o.Silent = o.Kind == crowd.Room && i != last
+		o.Silent = o.Joint && i != last
 		if err := g.orders.Encode(crowd.Order{Load: &o}); err != nil {
+			return sum, err
+		}
+		if !o.Silent {
+			continue
+		}
+		if _, err := g.next(ctx); err != nil {
 			return sum, err
 		}
 	}

@@ -49,7 +49,7 @@ func (m *meter) sample(ctx context.Context) {
 	})
 }
 
-// note adds the CPU that deliveries have cost.
+// note adds the CPU that deliveries have cost, which came while it was measured.
 func (m *meter) note(r *Result, deliveries int) {
 	if m.pid == 0 || m.took <= 0 {
 		return

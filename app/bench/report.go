@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-
-	"aldaba/app/bench/crowd"
 )
 
 // line is one figure of a result, as people read it.
@@ -57,14 +55,23 @@ func Print(w io.Writer, results ...Result) error {
 		return err
 	}
 	for _, r := range results {
-		if r.Lost > 0 {
-			fmt.Fprintf(w, "%s: %d deliveries never came\n", r.Hub, r.Lost)
-		}
-		if len(r.Faults) > 0 {
-			fmt.Fprintf(w, "%s: %s\n", r.Hub, crowd.Faults(r.Faults))
-		}
+		r.remark(w)
 	}
 	return nil
+}
+
+// remark writes what the figures do not say.
+func (r *Result) remark(w io.Writer) {
+	if r.NotHeld {
+		fmt.Fprintf(w, "%s: the rate was not held: more was due than came in the time, and what came is no capacity\n", r.Hub)
+	}
+	if r.Unchecked > 0 {
+		fmt.Fprintf(w, "%s: %s deliveries were checked for gaps and doubles; %s, each the first of its channel on a new connection, were not\n",
+			r.Hub, figure(float64(r.Checked)), figure(float64(r.Unchecked)))
+	}
+	if err := r.Failure(); err != nil {
+		fmt.Fprintf(w, "%s: %v\n", r.Hub, err)
+	}
 }
 
 func describe(r Result) string {

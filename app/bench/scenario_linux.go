@@ -106,7 +106,7 @@ func (r *run) measure(ctx context.Context) error {
 	if err := r.connect(ctx, o); err != nil {
 		return err
 	}
-	return r.load(ctx, kind, channel)
+	return r.load(ctx, r.loadOf(kind, channel))
 }
 
 // tell shows how far it is.
@@ -146,9 +146,11 @@ func (r *run) idle(ctx context.Context) error {
 	if err := r.connect(ctx, crowd.Connect{}); err != nil {
 		return err
 	}
-	if _, err := r.crew.load(ctx, crowd.Load{Kind: crowd.Idle, For: r.options.For}, r.watch(nil, nil)); err != nil {
+	l, err := r.crew.load(ctx, crowd.Load{Kind: crowd.Idle, For: r.options.For}, r.watch(nil, nil))
+	if err != nil {
 		return err
 	}
+	add(r.result.Faults, l.faults)
 	after, err := usageOf(r.hub.pid)
 	r.result.Memory = float64(after.rss-before.rss) / float64(r.options.Sessions) / 1024
 	return err
@@ -168,22 +170,30 @@ func (r *run) watch(began, ended func() error) watcher {
 	return w
 }
 
-// load publishes to channel and notes what it cost and how long it took.
-func (r *run) load(ctx context.Context, kind crowd.Kind, channel string) error {
+// loadOf is the load that the options ask for.
+func (r *run) loadOf(kind crowd.Kind, channel string) crowd.Load {
 	o := r.options
-	r.result.Rate, r.result.Size, r.result.Burst = o.Rate, o.Size, 0
 	window := o.Window
 	if kind == crowd.Room {
-		window, r.result.Burst = o.Burst, o.Burst
+		window = o.Burst
+	}
+	return crowd.Load{
+		Kind: kind, Channel: channel, Durable: o.Durable, Rate: o.Rate, Window: window, Size: o.Size,
+		Warm: o.Warm, For: o.For, Churn: o.Churn * float64(o.Sessions) / time.Minute.Seconds(),
+	}
+}
+
+// load carries o and notes what it cost and how long it took.
+func (r *run) load(ctx context.Context, o crowd.Load) error {
+	r.result.Rate, r.result.Size = o.Rate, o.Size
+	if o.Kind == crowd.Room {
+		r.result.Burst = o.Window
 	}
 	m := &meter{replica: r.hub}
 	if o.For > time.Minute {
 		m.every = o.For / 60
 	}
-	l, err := r.crew.load(ctx, crowd.Load{
-		Kind: kind, Channel: channel, Durable: o.Durable, Rate: o.Rate, Window: window, Size: o.Size,
-		Warm: o.Warm, For: o.For, Churn: o.Churn * float64(o.Sessions) / time.Minute.Seconds(),
-	}, watcher{
+	l, err := r.crew.load(ctx, o, watcher{
 		began: m.begin, ended: m.end,
 		progress: func(heard int) {
 			r.tell("%d deliveries a second", heard)
@@ -194,15 +204,17 @@ func (r *run) load(ctx context.Context, kind crowd.Kind, channel string) error {
 		return err
 	}
 	r.note(l)
-	m.note(&r.result, l.heard)
+	m.note(&r.result, l.arrived)
 	return nil
 }
 
 func (r *run) note(l loaded) {
 	seconds := r.options.For.Seconds()
 	r.result.Published = float64(l.published) / seconds
-	r.result.Deliveries = float64(l.heard) / seconds
-	r.result.Lost += max(0, l.lost)
+	r.result.Deliveries = float64(l.arrived) / seconds
+	r.result.NotHeld = r.result.Rate > 0 && !held(l.arrived, l.due)
+	r.result.Lost += l.lost
+	r.result.Checked, r.result.Unchecked = l.checked, l.unchecked
 	r.result.latencies(l.latency)
 	r.result.Late = float64(l.late) / float64(time.Millisecond)
 	add(r.result.Faults, l.faults)
@@ -228,11 +240,13 @@ func (r *run) resume(ctx context.Context) error {
 		return err
 	}
 	o := crowd.Load{Kind: crowd.Each, Channel: private, Durable: true, Size: r.options.Size, For: time.Millisecond}
-	if _, err := r.crew.load(ctx, o, r.watch(nil, nil)); err != nil {
+	l, err := r.crew.load(ctx, o, r.watch(nil, nil))
+	if err != nil {
 		return err
 	}
+	add(r.result.Faults, l.faults)
 	connects := r.result.Connects
-	err := r.connect(ctx, crowd.Connect{Logs: true, Resume: true, Await: 1})
+	err = r.connect(ctx, crowd.Connect{Logs: true, Resume: true, Await: 1})
 	r.result.Resumed, r.result.Connects = time.Since(began).Seconds(), connects
 	return err
 }
@@ -262,5 +276,5 @@ func (r *run) expire(ctx context.Context) error {
 		ended <- err
 	}()
 	private, _ := r.channels()
-	return errors.Join(r.load(ctx, crowd.Private, private), <-ended)
+	return errors.Join(r.load(ctx, r.loadOf(crowd.Private, private)), <-ended)
 }

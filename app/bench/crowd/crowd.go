@@ -44,19 +44,21 @@ type Connect struct {
 }
 
 // Load publishes and listens. It is answered by Began, Ended and Loaded, and by
-// Progress every second.
+// Progress every second; a silent one first by Listening.
 type Load struct {
 	Redis    string        // HOST:PORT
 	Password string        `json:",omitempty"`
 	Kind     Kind          // where messages go
 	Channel  string        // of a room; of a user with {sub} for the user
-	Silent   bool          // another crowd publishes
+	Joint    bool          // several crowds hear one room
+	Silent   bool          // another one of them publishes
 	Durable  bool          // private messages are published with FCALL aldaba_publish
 	Rate     float64       // messages per second; 0: as many as are heard
 	Window   int           // messages under way at most, without a rate; for a room, published at once
 	Size     int           // of a message, in bytes
 	Warm     time.Duration // before it is measured
 	For      time.Duration // measured
+	Focus    time.Time     // latency is that of what is due in the second from then on; zero: of all that is measured
 	Churn    float64       // pages per second that come back on a new connection
 }
 
@@ -79,6 +81,7 @@ const (
 type Event struct {
 	Connected *Connected `json:",omitempty"`
 	Progress  *Progress  `json:",omitempty"`
+	Listening bool       `json:",omitempty"` // what another crowd publishes is heard from here on
 	Began     bool       `json:",omitempty"` // it is measured from here on
 	Ended     bool       `json:",omitempty"` // to here
 	Loaded    *Loaded    `json:",omitempty"`
@@ -98,15 +101,17 @@ type Progress struct {
 	Heard int // messages in the last second
 }
 
-// Loaded is how a load went. Published and Heard count what was due while it was
-// measured.
+// Loaded is how a load went. Rates are those of deliveries that came while it was
+// measured; what came later has cost nothing yet when the hub's CPU is read.
 type Loaded struct {
-	Published int
-	Heard     int
-	Lost      int           // not heard within patience
+	Published int           // messages due while it was measured
+	Due       int           // deliveries due then
+	Arrived   int           // deliveries that came then, whenever they were due
+	Lost      int           // overtaken by later ones, or not heard within patience; at any time of the load
+	Checked   int           // deliveries whose number was compared with the one before, at any time of the load
+	Unchecked int           // deliveries that were the first on a new connection, and not recorded
 	Took      time.Duration // from the first to the end
-	Latency   []byte        // an HDR histogram of nanoseconds, in its own encoding
-	Late      time.Duration // after its time 99 of 100 messages were published, with a rate
-	Returned  int           // connections that were made anew
+	Latency   []byte        // an HDR histogram of nanoseconds, in its own encoding; from when each was due
+	Late      time.Duration // 99 of 100 messages were published that soon after they were due, with a rate
 	Faults    map[string]int
 }

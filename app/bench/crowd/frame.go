@@ -58,13 +58,16 @@ func number(b []byte, key string) (n int64, ok bool) {
 	if i < 0 {
 		return 0, false
 	}
-	for _, c := range b[i+len(key):] {
-		if c < '0' || c > '9' {
-			break
-		}
-		n, ok = n*10+int64(c-'0'), true
-	}
+	n, _, ok = digits(b[i+len(key):])
 	return n, ok
+}
+
+// digits reads the number that b begins with.
+func digits(b []byte) (n int64, rest []byte, ok bool) {
+	for len(b) > 0 && b[0] >= '0' && b[0] <= '9' {
+		n, b, ok = n*10+int64(b[0]-'0'), b[1:], true
+	}
+	return n, b, ok
 }
 
 // text reads the string that follows key in b; it has no escapes.

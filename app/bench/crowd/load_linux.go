@@ -16,6 +16,7 @@ import (
 // load is one Load under way.
 type load struct {
 	Load
+	tally
 
 	crowd  *crowd
 	pipe   pipe
@@ -24,16 +25,13 @@ type load struct {
 	prefix []byte // of a private channel, before the user
 	suffix []byte
 
-	began, from, to time.Time // published from, measured from and to
-	next            time.Time // when the next message is due, with a rate
-	each            int       // of Each, the next page
-	outstanding     int       // deliveries that must come yet
-	published       int       // measured
-	counted         int       // deliveries, measured
-	latency         *hdrhistogram.Histogram
-	late            *hdrhistogram.Histogram // between due and published
-	churned         float64                 // connections to be made anew so far
-	returned        int
+	began   time.Time               // published from
+	next    time.Time               // when the next message is due, with a rate
+	each    int                     // of Each, the next page
+	rooms   []int64                 // how many messages have gone to each; one, or the small ones
+	over    bool                    // the end of the room was heard
+	late    *hdrhistogram.Histogram // between due and published
+	churned float64                 // connections to be made anew so far
 }
 
 // carry publishes and listens as o says.
@@ -48,6 +46,9 @@ func (c *crowd) carry(o Load) (Loaded, error) {
 	if err := c.poll.every(l.tick()); err != nil {
 		return Loaded{}, err
 	}
+	if o.Silent {
+		c.say(Event{Listening: true})
+	}
 	if err := l.run(); err != nil {
 		return Loaded{}, err
 	}
@@ -60,8 +61,8 @@ func (c *crowd) carry(o Load) (Loaded, error) {
 		return Loaded{}, err
 	}
 	return Loaded{
-		Published: l.published, Heard: l.counted, Lost: l.outstanding, Took: took,
-		Latency: encoded, Late: time.Duration(l.late.ValueAtQuantile(99)), Returned: l.returned, Faults: c.faults,
+		Published: l.published, Due: l.due, Arrived: l.arrived, Lost: l.lost + l.outstanding,
+		Checked: l.checked, Unchecked: l.unchecked, Took: took, Latency: encoded, Late: time.Duration(l.late.ValueAtQuantile(99)), Faults: c.faults,
 	}, nil
 }
 
@@ -69,8 +70,17 @@ func (c *crowd) newLoad(o Load) (*load, error) {
 	if o.Churn > 0 && o.Rate <= 0 {
 		return nil, errors.New("a load with churn needs a rate")
 	}
-	l := &load{Load: o, crowd: c, latency: NewHistogram(), late: NewHistogram(), rng: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))} //nolint:gosec // it picks users
-	l.pad = bytes.Repeat([]byte{'x'}, max(0, o.Size-len(`{"due":1790000000000000000,"pad":""}`)))
+	l := &load{
+		Load: o, crowd: c, late: NewHistogram(),
+		tally: tally{focus: o.Focus, latency: NewHistogram()},
+		rng:   rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), //nolint:gosec // it picks users
+		pad:   bytes.Repeat([]byte{'x'}, o.Size),
+		rooms: make([]int64, 1+len(c.pages)/RoomSize+1),
+	}
+	for i := range c.pages {
+		p := &c.pages[i]
+		p.published, p.places = 0, [2]int64{}
+	}
 	before, after, private := strings.Cut(o.Channel, "{sub}")
 	if private {
 		before += Prefix
@@ -119,12 +129,25 @@ func (l *load) tick() time.Duration {
 	return max(200*time.Microsecond, min(interval, 20*time.Millisecond))
 }
 
-// run goes on until the last message to be measured is due.
-func (l *load) run() error {
-	l.began = time.Now()
-	l.from = l.began.Add(l.Warm)
+// begin sets the times of l.
+func (l *load) begin(now time.Time) error {
+	l.began, l.next = now, now
+	l.from = now.Add(l.Warm)
 	l.to = l.from.Add(l.For)
-	l.next = l.began
+	if !l.covers() {
+		return fmt.Errorf("the second from %s is not within what is measured, from %s to %s",
+			l.focus.Format(clock), l.from.Format(clock), l.to.Format(clock))
+	}
+	return nil
+}
+
+const clock = "15:04:05.000"
+
+// run goes on until the last message to be measured is published.
+func (l *load) run() error {
+	if err := l.begin(time.Now()); err != nil {
+		return err
+	}
 	l.crowd.progress = l.began
 	told, heard := l.began, 0
 	for began := false; ; {
@@ -133,16 +156,16 @@ func (l *load) run() error {
 			began = true
 			l.crowd.say(Event{Began: true})
 		}
-		if !now.Before(l.to) {
-			l.crowd.say(Event{Ended: true})
-			return nil
-		}
-		if now.Sub(told) >= time.Second {
-			l.crowd.say(Event{Progress: &Progress{Heard: l.counted - heard}})
-			told, heard = now, l.counted
-		}
 		if err := l.publishDue(now); err != nil {
 			return err
+		}
+		if !now.Before(l.to) {
+			l.crowd.say(Event{Ended: true})
+			return l.endRoom()
+		}
+		if now.Sub(told) >= time.Second {
+			l.crowd.say(Event{Progress: &Progress{Heard: l.arrived - heard}})
+			told, heard = now, l.arrived
 		}
 		if err := l.churn(now); err != nil {
 			return err
@@ -177,9 +200,10 @@ const settling = time.Minute
 func (l *load) settle() error {
 	l.crowd.progress = time.Now()
 	began := l.crowd.progress
-	for l.outstanding > 0 || l.pipe.heard < l.pipe.sent || l.Churn > 0 && l.crowd.pending > 0 {
+	for l.unsettled() {
 		if time.Since(l.crowd.progress) > patience/2 || time.Since(began) > settling {
-			return nil // lost
+			l.giveUp()
+			return nil
 		}
 		if err := l.pipe.flush(); err != nil {
 			return err
@@ -191,21 +215,37 @@ func (l *load) settle() error {
 	return nil
 }
 
-// publishDue publishes what is due at now.
+func (l *load) unsettled() bool {
+	return l.outstanding > 0 || l.pipe.heard < l.pipe.sent || l.Churn > 0 && l.crowd.pending > 0 || l.Silent && !l.over
+}
+
+// giveUp says what is missing and has no number: what is outstanding is lost.
+func (l *load) giveUp() {
+	if l.pipe.heard < l.pipe.sent {
+		l.crowd.fault("redis did not answer all that was published")
+	}
+	if l.Silent && !l.over {
+		l.crowd.fault("a generator never heard the end of the room")
+	}
+}
+
+// publishDue publishes what is due at now and before the end.
 func (l *load) publishDue(now time.Time) error {
 	switch {
 	case l.Kind == Idle || l.Silent:
 		return nil
 	case l.Kind == Each:
 		for ; l.each < len(l.crowd.pages); l.each++ {
-			l.publish(l.channelOf(l.each), now, 0, l.Durable)
+			l.publish(l.channelOf(l.each), now, private, &l.crowd.pages[l.each].published, 0)
 		}
 	case l.Rate > 0:
 		interval := time.Duration(float64(time.Second) / l.Rate)
-		for ; !l.next.After(now); l.next = l.next.Add(interval) {
+		for ; !l.next.After(now) && l.next.Before(l.to); l.next = l.next.Add(interval) {
 			l.publishOne(l.next)
 			_ = l.late.RecordValue(now.Sub(l.next).Nanoseconds()) // more than two minutes is all the same
 		}
+	case !now.Before(l.to):
+		// Without a rate nothing more is due.
 	case l.Kind == Room:
 		if l.outstanding > 0 {
 			break // one burst at a time

@@ -20,6 +20,9 @@ type page struct {
 	rest     []byte // read, and not yet a whole frame
 	position []byte // in its log; nil: none yet
 	offset   int64  // of position
+
+	published int64    // messages to it alone in this load
+	places    [2]int64 // number heard last in this load, private and room; or unknown
 }
 
 type pageState uint8
@@ -286,14 +289,10 @@ func (c *crowd) message(i int, payload []byte) {
 	if c.load == nil {
 		return
 	}
-	due, ok := number(payload, keyDue)
-	if ok {
-		if !c.load.Silent {
-			c.load.outstanding--
-		}
-	} else if due, ok = number(payload, keyLoose); !ok {
+	s, ok := readStamp(payload)
+	if !ok {
 		c.fault("a message of somebody else")
 		return
 	}
-	c.load.heard(due)
+	c.load.heard(p, s, c.progress)
 }

@@ -9,26 +9,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// publishOne publishes a message to whom the load's kind says. What a page may miss
-// since it is away is not waited for.
+// publishOne publishes a message to whom the load's kind says.
 func (l *load) publishOne(due time.Time) {
 	switch {
 	case l.Kind == Room:
-		l.publish(append(l.pipe.commands[:0], l.prefix...), due, l.crowd.open, false)
+		l.publish(l.channelOfRoom(), due, room, &l.rooms[0], l.crowd.open)
 	case l.Kind == Mixed && l.rng.IntN(5) == 0:
 		i := l.rng.IntN(len(l.crowd.pages))
-		heard := l.neighbours(i)
-		if l.Churn > 0 {
-			heard = 0
-		}
-		l.publish(fmt.Append(l.pipe.commands[:0], "room:", l.crowd.small(i)), due, heard, false)
+		small := (l.crowd.order.First+i)/RoomSize - l.crowd.order.First/RoomSize
+		l.publish(fmt.Append(l.pipe.commands[:0], "room:", l.crowd.small(i)), due, room, &l.rooms[small], l.neighbours(i))
 	default:
-		heard := 1
-		if l.Churn > 0 && !l.Durable {
-			heard = 0
-		}
-		l.publish(l.channelOf(l.rng.IntN(len(l.crowd.pages))), due, heard, l.Durable)
+		i := l.rng.IntN(len(l.crowd.pages))
+		l.publish(l.channelOf(i), due, private, &l.crowd.pages[i].published, 1)
 	}
+}
+
+// endRoom tells the crowds that only listen how many messages there were.
+func (l *load) endRoom() error {
+	if !l.Joint || l.Silent {
+		return nil
+	}
+	l.publish(l.channelOfRoom(), l.to, endOfRoom, &l.rooms[0], l.crowd.open)
+	return l.pipe.flush()
 }
 
 // neighbours is how many pages hear the small room of page i.
@@ -45,48 +47,56 @@ func (l *load) channelOf(i int) []byte {
 	return append(b, l.suffix...)
 }
 
+// channelOfRoom is the channel of the one room, in scratch.
+func (l *load) channelOfRoom() []byte { return append(l.pipe.commands[:0], l.prefix...) }
+
 var fcall, publish, aldabaPublish, one = []byte("FCALL"), []byte("PUBLISH"), []byte("aldaba_publish"), []byte("1")
 
-// What a message says before the moment at which it was due.
-const (
-	keyDue   = `"due":`   // its deliveries are waited for
-	keyLoose = `"loose":` // they are not
-)
-
-// publish queues one message to channel, which that many pages have to hear; 0 if
-// nobody waits for them.
-func (l *load) publish(channel []byte, due time.Time, heard int, durable bool) {
+// publish queues a message to channel, for that many pages. count is how many have gone
+// there before, and goes up.
+func (l *load) publish(channel []byte, due time.Time, of stream, count *int64, pages int) {
 	l.pipe.commands = channel
+	*count++
 	var scratch [1 << 10]byte
-	data := append(scratch[:0], '{')
-	if heard > 0 {
-		data = append(data, keyDue...)
-	} else {
-		data = append(data, keyLoose...)
-	}
-	data = strconv.AppendInt(data, due.UnixNano(), 10)
+	data := stamp{due: due.UnixNano(), of: of, n: *count}.append(scratch[:0])
 	data = append(data, `,"pad":"`...)
-	data = append(data, l.pad...)
+	data = append(data, l.pad[:max(0, l.Size-len(data)-len(`"}`))]...)
 	data = append(data, `"}`...)
-	if durable {
+	if l.Durable && of == private {
 		l.pipe.out = appendCommand(l.pipe.out, fcall, aldabaPublish, one, channel, data)
 	} else {
 		l.pipe.out = appendCommand(l.pipe.out, publish, channel, data)
 	}
 	l.pipe.sent++
-	l.outstanding += heard
 	if l.measures(due) {
 		l.published++
 	}
+	l.expect(due, pages, l.awaits(of))
 }
 
-func (l *load) measures(due time.Time) bool { return !due.Before(l.from) && due.Before(l.to) }
+// awaits reports whether each delivery is waited for. With churn a page may be away, and
+// misses what is not recorded.
+func (l *load) awaits(of stream) bool { return l.Churn <= 0 || l.Durable && of == private }
 
-// heard counts a delivery of what was due then.
-func (l *load) heard(due int64) {
-	if at := time.Unix(0, due); l.measures(at) {
-		l.counted++
-		_ = l.latency.RecordValue(time.Since(at).Nanoseconds()) // more than two minutes is lost
+// heard counts what page p has heard just now.
+func (l *load) heard(p *page, s stamp, now time.Time) {
+	due, of := time.Unix(0, s.due), s.of
+	if of == endOfRoom {
+		l.over, of = true, room
+	}
+	if l.Silent {
+		l.learn(s, due)
+	}
+	if l.hear(&p.places[of], s.n, due, now, l.awaits(of)) {
+		l.crowd.fault("a message that was heard before, or is out of turn")
+	}
+}
+
+// learn notes what another crowd has published until s: all pages here are to hear it.
+func (l *load) learn(s stamp, due time.Time) {
+	if more := s.n - l.rooms[0]; more > 0 {
+		l.rooms[0] = s.n
+		l.expect(due, int(more)*l.crowd.open, l.awaits(room))
 	}
 }
 
@@ -137,7 +147,7 @@ func (l *load) churn(now time.Time) error {
 		if s := l.crowd.pages[i].state; s != pageOpen && s != pageClosed {
 			continue // on its way
 		}
-		l.crowd.drop(i)
+		l.leave(i)
 		request, err := l.crowd.request(i)
 		if err != nil {
 			return err
@@ -145,7 +155,16 @@ func (l *load) churn(now time.Time) error {
 		if err := l.crowd.dial(i, request); err != nil {
 			return err
 		}
-		l.returned++
 	}
 	return nil
+}
+
+// leave closes page i, which loses its place in what is not recorded.
+func (l *load) leave(i int) {
+	l.crowd.drop(i)
+	for of := range l.crowd.pages[i].places {
+		if !l.awaits(stream(of)) {
+			l.crowd.pages[i].places[of] = unknown
+		}
+	}
 }
