@@ -83,10 +83,16 @@ func (c *benchCmd) Run(ctx context.Context, sh *shell) error {
 	} else {
 		err = bench.Print(sh.out, results...)
 	}
-	if err == nil && results[0].Lost > 0 {
-		return errSaid
+	return cmp.Or(err, failures(results[:1]))
+}
+
+// failures says what went wrong in any of the results.
+func failures(results []bench.Result) error {
+	var all error
+	for i := range results {
+		all = errors.Join(all, results[i].Failure())
 	}
-	return err
+	return all
 }
 
 // options are what the flags say.
@@ -167,10 +173,25 @@ func (c *benchCmd) plot(ctx context.Context, sh *shell, o bench.Options) error {
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(sh.out).Encode(at)
+		err = json.NewEncoder(sh.out).Encode(at)
+	} else {
+		_, err = fmt.Fprintf(sh.out, "%s: %d rates%s\n", c.Plot, len(at), notHeld(at))
 	}
-	_, err = fmt.Fprintf(sh.out, "%s: %d rates\n", c.Plot, len(at))
-	return err
+	return cmp.Or(err, failures(at))
+}
+
+// notHeld says how many of the rates were more than the hub holds.
+func notHeld(at []bench.Result) string {
+	n := 0
+	for i := range at {
+		if at[i].NotHeld {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d of them were not held", n)
 }
 
 func isTerminal(w io.Writer) bool {

@@ -12,6 +12,9 @@ import (
 func Sweep(ctx context.Context, o Options) ([]Result, error) {
 	o.Rate = 0
 	most, err := Run(ctx, o)
+	if err == nil {
+		err = most.Failure()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -86,8 +86,8 @@ func Table(ctx context.Context, o Options) ([]Row, error) {
 				if r, err = Run(ctx, one); err != nil {
 					return nil, err
 				}
-				if r.Lost > 0 {
-					return nil, fmt.Errorf("%s: %d deliveries never came", one.Scenario, r.Lost)
+				if err := r.Failure(); err != nil {
+					return nil, err
 				}
 				known[key] = r
 			}
