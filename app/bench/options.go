@@ -63,6 +63,8 @@ func (o *Options) Check() error {
 		return errors.New("--runs is from 1 to 100")
 	case o.For <= 0 || o.For > 24*time.Hour:
 		return errors.New("--duration is more than 0 and at most 24h")
+	case o.Scenario == "expire" && o.For < 2*time.Second:
+		return errors.New("--duration of expire is at least 2s: tokens end within it")
 	case o.Rate < 0 || o.Rate > 10_000_000:
 		return errors.New("--rate is from 0 to 10000000")
 	case o.Burst < 1 || o.Burst > 1000:

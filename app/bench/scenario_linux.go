@@ -252,7 +252,7 @@ func (r *run) resume(ctx context.Context) error {
 }
 
 // expire lets the tokens of all sessions end in one second while a tenth as many others
-// hear private messages, and notes how long these take.
+// hear private messages, and notes how long those take that are due in that second.
 func (r *run) expire(ctx context.Context) error {
 	staying, err := hire(ctx, r.stage, r.options.Sessions+crowd.RoomSize, max(1, r.options.Sessions/10), math.MaxInt32)
 	if err != nil {
@@ -263,18 +263,61 @@ func (r *run) expire(ctx context.Context) error {
 	if err := r.connect(ctx, crowd.Connect{}); err != nil {
 		return err
 	}
-	ends := time.Now().Add(r.options.Warm + r.options.For/2 + 4*time.Second).Truncate(time.Second)
-	if _, err := leaving.connect(ctx, crowd.Connect{URL: r.hub.url, AtOnce: 256, Expires: ends}); err != nil {
+	private, _ := r.channels()
+	load := r.loadOf(crowd.Private, private)
+	connecting := time.Duration(float64(r.options.Sessions) / r.result.Connects * float64(time.Second))
+	load.Focus = endOfTokens(time.Now(), connecting, &load)
+	c, err := leaving.connect(ctx, crowd.Connect{URL: r.hub.url, AtOnce: 256, Expires: load.Focus})
+	if err != nil {
+		return err
+	}
+	add(r.result.Faults, c.Faults)
+	if load.Warm, err = warmUntil(&load, time.Now()); err != nil {
 		return err
 	}
 	ended := make(chan error, 1)
+	var cut map[string]int
 	go func() {
-		l, err := leaving.load(ctx, crowd.Load{Kind: crowd.Idle, For: time.Until(ends.Add(2 * time.Second))}, r.watch(nil, nil))
-		if n := l.faults["closed with 4401"]; err == nil && n != r.options.Sessions {
-			err = fmt.Errorf("%d of %d sessions were cut when their tokens ended; %s", n, r.options.Sessions, crowd.Faults(l.faults))
-		}
+		l, err := leaving.load(ctx, crowd.Load{Kind: crowd.Idle, For: time.Until(load.Focus.Add(2 * time.Second))}, r.watch(nil, nil))
+		cut = l.faults
 		ended <- err
 	}()
-	private, _ := r.channels()
-	return errors.Join(r.load(ctx, r.loadOf(crowd.Private, private)), <-ended)
+	if err := errors.Join(r.load(ctx, load), <-ended); err != nil {
+		return err
+	}
+	return r.noteCut(cut)
+}
+
+// endOfTokens is when tokens are to end, in whole seconds: three seconds and twice as long
+// from now as connecting is likely to take, and then as late in the load l as warmUntil
+// wants it.
+func endOfTokens(now time.Time, connecting time.Duration, l *crowd.Load) time.Time {
+	return now.Add(2*connecting + 3*time.Second + l.Warm + beforeEnd(l)).Truncate(time.Second).Add(time.Second)
+}
+
+// beforeEnd is how long l is measured before the tokens end; as long as after the second
+// in which they do.
+func beforeEnd(l *crowd.Load) time.Duration { return (l.For - time.Second) / 2 }
+
+// warmUntil returns how long l has to run before it is measured, if it begins now, for
+// its focus to lie in the middle.
+func warmUntil(l *crowd.Load, now time.Time) (time.Duration, error) {
+	warm := l.Focus.Add(-beforeEnd(l)).Sub(now)
+	if warm < l.Warm {
+		return 0, fmt.Errorf("the tokens end in %s: connecting took too long for a load around that",
+			l.Focus.Sub(now).Round(time.Millisecond))
+	}
+	return warm, nil
+}
+
+// noteCut wants all sessions to have been cut for the end of their tokens, and notes
+// whatever else went wrong with them.
+func (r *run) noteCut(faults map[string]int) error {
+	const expired = "closed with 4401"
+	if n := faults[expired]; n != r.options.Sessions {
+		return fmt.Errorf("%d of %d sessions were cut when their tokens ended; %s", n, r.options.Sessions, crowd.Faults(faults))
+	}
+	delete(faults, expired)
+	add(r.result.Faults, faults)
+	return nil
 }
