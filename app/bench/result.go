@@ -30,8 +30,10 @@ type Result struct {
 	Max        float64 `json:"max_ms,omitempty"`
 	Late       float64 `json:"generator_late_p99_ms,omitempty"` // the machine's part of the latency
 	Connects   float64 `json:"connects_per_second,omitempty"`
+	ConnectCPU float64 `json:"cpu_us_per_connect,omitempty"`
 	Memory     float64 `json:"kib_per_session,omitempty"` // resident
 	Resumed    float64 `json:"resumed_seconds,omitempty"` // until all had what they missed
+	Returned   float64 `json:"reconnects,omitempty"`      // with churn
 
 	Lost    int            `json:"lost"` // deliveries that never came
 	Faults  map[string]int `json:"faults,omitempty"`
@@ -42,8 +44,8 @@ type Result struct {
 type Sample struct {
 	Seconds    float64 `json:"seconds"`
 	Memory     float64 `json:"rss_mib"`
-	Goroutines int     `json:"goroutines"`
-	Files      int     `json:"open_files"`
+	Goroutines int     `json:"goroutines,omitempty"` // 0: unknown
+	Files      int     `json:"open_files,omitempty"` // 0: unknown
 }
 
 // loaded is the sum of the crowds' answers to one load.
@@ -88,7 +90,7 @@ func (r *Result) latencies(h *hdrhistogram.Histogram) {
 func (r *Result) figures() []*float64 {
 	return []*float64{
 		&r.Published, &r.Deliveries, &r.CPU, &r.Cores, &r.P50, &r.P99, &r.Max, &r.Late,
-		&r.Connects, &r.Memory, &r.Resumed,
+		&r.Connects, &r.ConnectCPU, &r.Memory, &r.Resumed, &r.Returned,
 	}
 }
 

@@ -23,6 +23,7 @@ type load struct {
 	pad    []byte
 	prefix []byte // of a private channel, before the user
 	suffix []byte
+	room   [2]string // of a mixed load, before and after its name
 
 	began, from, to time.Time // published from, measured from and to
 	next            time.Time // when the next message is due, with a rate
@@ -75,12 +76,14 @@ func (c *crowd) newLoad(o Load) (*load, error) {
 	if private {
 		before += Prefix
 	}
-	l.prefix, l.suffix = []byte(before), []byte(after)
+	l.prefix, l.suffix = []byte(o.Redis.Prefix+before), []byte(after)
+	before, after, _ = strings.Cut(o.Room, "{rooms}")
+	l.room = [2]string{o.Redis.Prefix + before, after}
 	l.pipe.fd = -1
 	if o.Kind == Idle {
 		return l, nil
 	}
-	fd, err := dialRedis(o.Redis, o.Password)
+	fd, err := dialRedis(o.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -89,13 +92,13 @@ func (c *crowd) newLoad(o Load) (*load, error) {
 }
 
 // dialRedis returns the descriptor of a connection that does not block.
-func dialRedis(address, password string) (int, error) {
-	conn, err := net.Dial("tcp4", address) //nolint:noctx // Redis is near
+func dialRedis(r Redis) (int, error) {
+	conn, err := net.Dial("tcp", r.Address) //nolint:noctx // Redis is near
 	if err != nil {
 		return -1, err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := authenticate(conn, password); err != nil {
+	if err := r.enter(conn); err != nil {
 		return -1, err
 	}
 	file, err := conn.(*net.TCPConn).File()

@@ -21,7 +21,7 @@ func (l *load) publishOne(due time.Time) {
 		if l.Churn > 0 {
 			heard = 0
 		}
-		l.publish(fmt.Append(l.pipe.commands[:0], "room:", l.crowd.small(i)), due, heard, false)
+		l.publish(fmt.Appendf(l.pipe.commands[:0], "%s%s%s", l.room[0], l.crowd.small(i), l.room[1]), due, heard, false)
 	default:
 		heard := 1
 		if l.Churn > 0 && !l.Durable {
