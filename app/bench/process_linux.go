@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,8 @@ func (r *replica) explain(err error) error {
 
 // end is the error that p has ended.
 func (p *process) end() error {
-	return fmt.Errorf("%s has ended (%s): %s", p.name, p.cmd.ProcessState, p.said)
+	said := cmp.Or(p.said.String(), "it said nothing")
+	return fmt.Errorf("%s has ended (%s): %s", p.name, p.cmd.ProcessState, said)
 }
 
 // await asks again and again until answered returns nil, or p has ended.

@@ -157,7 +157,7 @@ func (r *run) idle(ctx context.Context) error {
 
 func (r *run) watch(began, ended func() error) watcher {
 	nothing := func() error { return nil }
-	w := watcher{began: nothing, ended: nothing, progress: func(heard int) { r.tell("%d deliveries a second", heard) }}
+	w := watcher{began: nothing, ended: nothing, progress: func(int) {}} // nothing is delivered, or another load tells
 	if began != nil {
 		w.began = began
 	}

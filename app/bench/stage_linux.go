@@ -42,10 +42,11 @@ type replica struct {
 // setStage starts what o needs, hubs of it. The stage is to be struck in any case.
 func setStage(ctx context.Context, o *Options, hubs int) (*stage, error) {
 	s := &stage{options: o, redis: o.Redis}
-	if !o.own() {
-		return s, s.find(ctx)
-	}
 	var err error
+	if !o.own() {
+		err = s.find(ctx)
+		return s, err
+	}
 	if s.hub, s.others, err = cores(o.Pin); err != nil {
 		return s, err
 	}

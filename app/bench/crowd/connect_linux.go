@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,8 +36,7 @@ func (c *crowd) connect(o Connect) (Connected, error) {
 		c.pages = make([]page, o.Users)
 	}
 	c.order = o
-	before, _, _ := strings.Cut(o.Log, "{sub}")
-	c.recorded = []byte(`"channel":"` + before + Prefix)
+	c.recorded = recordedBy(o.Log)
 	var err error
 	if c.remote, err = socketAddress(o.Address); err != nil {
 		return Connected{}, err

@@ -42,6 +42,12 @@ func (c *crowd) small(i int) string { return Prefix + "r" + strconv.Itoa((c.orde
 // log is the recorded channel of user i.
 func (c *crowd) log(i int) string { return strings.Replace(c.order.Log, "{sub}", c.user(i), 1) }
 
+// recordedBy is what only messages of log's channels have.
+func recordedBy(log string) []byte {
+	before, _, _ := strings.Cut(log, "{sub}")
+	return []byte(`"channel":"` + before + Prefix)
+}
+
 // request is the handshake of page i.
 func (c *crowd) request(i int) ([]byte, error) {
 	user := c.user(i)
