@@ -1,13 +1,14 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"net"
+	"net/netip"
 	"os/exec"
+	"sync/atomic"
 
 	"aldaba/app/bench/crowd"
 )
@@ -23,6 +24,7 @@ type generator struct {
 	process *process
 	orders  *json.Encoder
 	events  chan crowd.Event // closed when the process has ended
+	heard   atomic.Int64     // in the last second of a load
 	first   int
 	users   int
 }
@@ -75,6 +77,7 @@ func (s *stage) generator(ctx context.Context, first, users int) (*generator, er
 				g.events <- e
 				continue
 			}
+			g.heard.Store(int64(e.Progress.Heard))
 			select {
 			case g.events <- e:
 			default: // nobody looks at this one's
@@ -92,7 +95,7 @@ func (g *generator) next(ctx context.Context) (crowd.Event, error) {
 	case e, ok := <-g.events:
 		switch {
 		case !ok:
-			return e, fmt.Errorf("%s has ended: %s", g.process.name, g.process.said)
+			return e, g.process.end()
 		case e.Failed != "":
 			return e, errors.New(e.Failed)
 		}
@@ -102,9 +105,11 @@ func (g *generator) next(ctx context.Context) (crowd.Event, error) {
 
 // connect has all users connect as o says, and returns the sum.
 func (c *crew) connect(ctx context.Context, o crowd.Connect) (sum crowd.Connected, err error) {
-	host, _ := splitAddress(hostOf(o.URL))
 	o.Issuer = c.stage.issuer()
-	o.Loopback = net.ParseIP(host).IsLoopback()
+	o.Address = cmp.Or(c.stage.address, hostOf(o.URL))
+	if a, err := netip.ParseAddrPort(o.Address); err == nil {
+		o.Loopback = a.Addr().IsLoopback()
+	}
 	for _, g := range c.crowds {
 		o.First, o.Users = g.first, g.users
 		if err := g.orders.Encode(crowd.Order{Connect: &o}); err != nil {
@@ -146,7 +151,7 @@ type watcher struct {
 // generators; a room has one that publishes, the one whose pages have joined last: it
 // is the last to hear. It is told when the others listen.
 func (c *crew) load(ctx context.Context, o crowd.Load, w watcher) (sum loaded, err error) {
-	o.Redis, o.Password = c.stage.redis, c.stage.password
+	o.Redis = c.stage.redis
 	last := len(c.crowds) - 1
 	share := float64(len(c.crowds))
 	o.Churn /= share
@@ -170,16 +175,24 @@ func (c *crew) load(ctx context.Context, o crowd.Load, w watcher) (sum loaded, e
 	sum.faults = make(map[string]int)
 	sum.latency = crowd.NewHistogram()
 	for i, g := range c.crowds {
-		if err := g.follow(ctx, &sum, w, i == 0); err != nil {
+		if err := c.follow(ctx, g, &sum, w, i == 0); err != nil {
 			return sum, err
 		}
 	}
 	return sum, nil
 }
 
+// heard is how many deliveries all have had in the last second.
+func (c *crew) heard() (n int) {
+	for _, g := range c.crowds {
+		n += int(g.heard.Load())
+	}
+	return n
+}
+
 // follow takes g's events until its load is over. Those that come of all generators
 // at the same time count from the first.
-func (g *generator) follow(ctx context.Context, sum *loaded, w watcher, first bool) error {
+func (c *crew) follow(ctx context.Context, g *generator, sum *loaded, w watcher, first bool) error {
 	for {
 		e, err := g.next(ctx)
 		if err != nil {
@@ -191,7 +204,7 @@ func (g *generator) follow(ctx context.Context, sum *loaded, w watcher, first bo
 		case e.Ended && first:
 			err = w.ended()
 		case e.Progress != nil && first:
-			w.progress(e.Progress.Heard)
+			w.progress(c.heard())
 		case e.Loaded != nil:
 			return sum.add(*e.Loaded)
 		}
@@ -199,12 +212,4 @@ func (g *generator) follow(ctx context.Context, sum *loaded, w watcher, first bo
 			return err
 		}
 	}
-}
-
-func splitAddress(address string) (host, port string) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return address, ""
-	}
-	return host, port
 }

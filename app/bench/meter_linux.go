@@ -54,10 +54,17 @@ func (m *meter) note(r *Result, deliveries int) {
 	if m.pid == 0 || m.took <= 0 {
 		return
 	}
-	cpu := m.after.cpu - m.before.cpu
-	r.Cores = cpu.Seconds() / m.took.Seconds()
-	if deliveries > 0 {
-		r.CPU = float64(cpu.Microseconds()) / float64(deliveries)
-	}
+	r.Cores = m.cpu().Seconds() / m.took.Seconds()
+	r.CPU = m.each(deliveries)
 	r.Samples = m.samples
+}
+
+func (m *meter) cpu() time.Duration { return m.after.cpu - m.before.cpu }
+
+// each is the CPU of one of n, in microseconds.
+func (m *meter) each(n int) float64 {
+	if n == 0 {
+		return 0
+	}
+	return float64(m.cpu().Microseconds()) / float64(n)
 }

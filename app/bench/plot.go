@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Sweep measures o at ten rates, up to nine tenths of what it holds.
+// Sweep measures o at ten rates, up to nine tenths of what it holds. If one fails, it
+// returns those before it as well.
 func Sweep(ctx context.Context, o Options) ([]Result, error) {
 	o.Rate = 0
 	most, err := Run(ctx, o)
@@ -20,10 +21,10 @@ func Sweep(ctx context.Context, o Options) ([]Result, error) {
 	}
 	var at []Result
 	for i := 1; i <= 10; i++ {
-		o.Rate = math.Round(most.Published * 0.09 * float64(i))
+		o.Rate = max(1, math.Round(most.Published*0.09*float64(i)))
 		r, err := Run(ctx, o)
 		if err != nil {
-			return nil, err
+			return at, err
 		}
 		at = append(at, r)
 	}

@@ -2,7 +2,9 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strconv"
@@ -16,7 +18,7 @@ import (
 type usage struct {
 	cpu   time.Duration // user and system, since it began
 	rss   int64         // bytes
-	files int
+	files int           // 0: unknown, they are another user's
 }
 
 // clockTick is the unit of /proc/PID/stat (proc_pid_stat(5)): a hundredth of a second
@@ -25,25 +27,35 @@ const clockTick = 10 * time.Millisecond
 
 func usageOf(pid int) (usage, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return usage{}, fmt.Errorf("there is no process %d", pid)
+	}
 	if err != nil {
 		return usage{}, err
 	}
+	u, err := parseStat(stat)
+	if files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)); err == nil {
+		u.files = len(files)
+	}
+	return u, err
+}
+
+// parseStat reads the text of /proc/PID/stat.
+func parseStat(stat []byte) (usage, error) {
 	// The name, in parentheses, may hold anything.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	const user, system, rss = 11, 12, 21 // of fields, counted from 0
 	if len(fields) <= rss {
-		return usage{}, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+		return usage{}, fmt.Errorf("/proc/PID/stat has %d fields", len(fields))
 	}
 	var n [3]int64
 	for i, f := range []int{user, system, rss} {
+		var err error
 		if n[i], err = strconv.ParseInt(fields[f], 10, 64); err != nil {
 			return usage{}, err
 		}
 	}
-	u := usage{cpu: time.Duration(n[0]+n[1]) * clockTick, rss: n[2] * int64(os.Getpagesize())}
-	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	u.files = len(files)
-	return u, err
+	return usage{cpu: time.Duration(n[0]+n[1]) * clockTick, rss: n[2] * int64(os.Getpagesize())}, nil
 }
 
 // nice is the priority of all that is started here, where the system allows it: what

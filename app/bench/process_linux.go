@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,11 +25,13 @@ type process struct {
 	said   *tailBuffer // the end of what it wrote to stderr
 }
 
-// start starts cmd on those cores. It does not outlive the context of cmd.
+// start starts cmd on those cores. It outlives neither the context of cmd nor this
+// process, whatever ends that. (To be exact, the thread that started it: Go ends none.)
 func start(name string, cores []int, cmd *exec.Cmd) (*process, error) {
 	p := &process{name: name, cmd: cmd, exited: make(chan struct{}), said: &tailBuffer{}}
 	cmd.Stderr = p.said
 	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := placed(cores, cmd.Start); err != nil {
 		return nil, fmt.Errorf("%s does not start: %w", name, err)
 	}
@@ -45,6 +48,25 @@ func (p *process) kill() {
 	<-p.exited
 }
 
+// explain returns err, or why it came to that: a hub that was started here has ended.
+func (r *replica) explain(err error) error {
+	if err == nil || r.process == nil {
+		return err
+	}
+	select {
+	case <-r.process.exited:
+		return r.process.end()
+	case <-time.After(100 * time.Millisecond): // its connections end before it does
+		return err
+	}
+}
+
+// end is the error that p has ended.
+func (p *process) end() error {
+	said := cmp.Or(p.said.String(), "it said nothing")
+	return fmt.Errorf("%s has ended (%s): %s", p.name, p.cmd.ProcessState, said)
+}
+
 // await asks again and again until answered returns nil, or p has ended.
 func (p *process) await(ctx context.Context, answered func(context.Context) error) error {
 	const most = 20 * time.Second
@@ -59,7 +81,7 @@ func (p *process) await(ctx context.Context, answered func(context.Context) erro
 		}
 		select {
 		case <-p.exited:
-			return fmt.Errorf("%s has ended: %s", p.name, p.said)
+			return p.end()
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("%s does not answer: %s", p.name, p.said), err)
 		case <-tick.C:
@@ -140,6 +162,9 @@ func get(ctx context.Context, url string) ([]byte, error) {
 
 // goroutines reads a hub's metrics.
 func goroutines(ctx context.Context, admin string) (n int) {
+	if admin == "" {
+		return 0
+	}
 	body, err := get(ctx, "http://"+admin+"/metrics")
 	if err != nil {
 		return 0

@@ -18,6 +18,7 @@ type line struct {
 var lines = []line{
 	{"resident memory of a session", "KiB", func(r *Result) float64 { return r.Memory }, true},
 	{"authenticated connects", "/s", func(r *Result) float64 { return r.Connects }, false},
+	{"CPU of a connect", "µs", func(r *Result) float64 { return r.ConnectCPU }, true},
 	{"published", "/s", func(r *Result) float64 { return r.Published }, false},
 	{"deliveries", "/s", func(r *Result) float64 { return r.Deliveries }, false},
 	{"CPU of the hub", "cores", func(r *Result) float64 { return r.Cores }, true},
@@ -26,6 +27,7 @@ var lines = []line{
 	{"latency p99", "ms", func(r *Result) float64 { return r.P99 }, true},
 	{"latency max", "ms", func(r *Result) float64 { return r.Max }, true},
 	{"the generator was late, p99", "ms", func(r *Result) float64 { return r.Late }, true},
+	{"reconnects", "in all", func(r *Result) float64 { return r.Returned }, false},
 	{"all have what they missed after", "s", func(r *Result) float64 { return r.Resumed }, true},
 }
 
@@ -112,7 +114,8 @@ func ratio(a, b float64, lessIsMore bool) string {
 	return figure(a/b) + " ×"
 }
 
-// PrintTable writes the rows of Table for people.
+// PrintTable writes the rows of Table for people. One that could not be measured has its
+// error in place of a figure.
 func PrintTable(w io.Writer, rows []Row) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, r := range rows {
@@ -123,7 +126,11 @@ func PrintTable(w io.Writer, rows []Row) error {
 		if !r.Met {
 			verdict = "FAIL"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s %s\t%s\t\n", r.Name, figure(r.Figure)+" "+r.Unit, bound, figure(r.Target), verdict)
+		measured := figure(r.Figure) + " " + r.Unit
+		if r.Error != "" {
+			measured, verdict = "", "FAIL: "+strings.ReplaceAll(r.Error, "\n", "; ")
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s %s\t%s\t\n", r.Name, measured, bound, figure(r.Target), verdict)
 	}
 	return t.Flush()
 }

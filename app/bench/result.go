@@ -40,9 +40,11 @@ type Result struct {
 	// which looks at the clock every 200 µs at best. All of it is part of the latency.
 	Late float64 `json:"generator_late_p99_ms,omitempty"`
 
-	Connects float64 `json:"connects_per_second,omitempty"`
-	Memory   float64 `json:"kib_per_session,omitempty"` // resident
-	Resumed  float64 `json:"resumed_seconds,omitempty"` // until all had what they missed
+	Connects   float64 `json:"connects_per_second,omitempty"`
+	ConnectCPU float64 `json:"cpu_us_per_connect,omitempty"`
+	Memory     float64 `json:"kib_per_session,omitempty"` // resident
+	Resumed    float64 `json:"resumed_seconds,omitempty"` // until all had what they missed
+	Returned   float64 `json:"reconnects,omitempty"`      // with churn
 
 	Lost   int            `json:"lost"` // deliveries that never came
 	Faults map[string]int `json:"faults,omitempty"`
@@ -80,14 +82,14 @@ func held(arrived, due int) bool { return float64(arrived) >= 0.98*float64(due) 
 type Sample struct {
 	Seconds    float64 `json:"seconds"`
 	Memory     float64 `json:"rss_mib"`
-	Goroutines int     `json:"goroutines"`
-	Files      int     `json:"open_files"`
+	Goroutines int     `json:"goroutines,omitempty"` // 0: unknown
+	Files      int     `json:"open_files,omitempty"` // 0: unknown
 }
 
 // loaded is the sum of the crowds' answers to one load.
 type loaded struct {
 	published, due, arrived, lost int
-	checked, unchecked            int
+	checked, unchecked, returned  int
 	latency                       *hdrhistogram.Histogram
 	late                          time.Duration
 	faults                        map[string]int
@@ -100,6 +102,7 @@ func (l *loaded) add(one crowd.Loaded) error {
 	l.lost += one.Lost
 	l.checked += one.Checked
 	l.unchecked += one.Unchecked
+	l.returned += one.Returned
 	l.late = max(l.late, one.Late)
 	add(l.faults, one.Faults)
 	h, err := hdrhistogram.Decode(one.Latency)
@@ -129,7 +132,7 @@ func (r *Result) latencies(h *hdrhistogram.Histogram) {
 func (r *Result) figures() []*float64 {
 	return []*float64{
 		&r.Published, &r.Deliveries, &r.CPU, &r.Cores, &r.P50, &r.P99, &r.Max, &r.Late,
-		&r.Connects, &r.Memory, &r.Resumed,
+		&r.Connects, &r.ConnectCPU, &r.Memory, &r.Resumed, &r.Returned,
 	}
 }
 

@@ -1,10 +1,12 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"aldaba/app/bench/crowd"
@@ -24,7 +26,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	for i := range o.Runs {
 		r, err := runOnce(ctx, &o, files, fmt.Sprintf("%s, run %d of %d", o.name(), i+1, o.Runs))
 		if err != nil {
-			return Result{}, fmt.Errorf("%s: %w", o.name(), err)
+			return Result{}, fmt.Errorf("%s: %w", o.name(), cmp.Or(ctx.Err(), err))
 		}
 		runs = append(runs, r)
 	}
@@ -53,6 +55,7 @@ type run struct {
 	crew   *crew
 	hub    *replica
 	title  string
+	told   time.Time // when it was last said how far it is
 	result Result
 }
 
@@ -66,7 +69,7 @@ func runOnce(ctx context.Context, o *Options, files int, title string) (Result, 
 	if err != nil {
 		return Result{}, err
 	}
-	r := &run{stage: s, hub: s.hubs[0], title: title, result: Result{
+	r := &run{stage: s, hub: s.hubs[0], title: title, told: time.Now(), result: Result{
 		Hub: "aldaba", Scenario: o.Scenario, Sessions: o.Sessions, Runs: 1, Faults: make(map[string]int),
 	}}
 	switch {
@@ -82,7 +85,7 @@ func runOnce(ctx context.Context, o *Options, files int, title string) (Result, 
 		return Result{}, err
 	}
 	defer r.tell("")
-	return r.result, r.measure(ctx)
+	return r.result, r.hub.explain(r.measure(ctx))
 }
 
 func (r *run) measure(ctx context.Context) error {
@@ -98,10 +101,14 @@ func (r *run) measure(ctx context.Context) error {
 	}
 	kind := map[string]crowd.Kind{"room": crowd.Room, "private": crowd.Private, "mixed": crowd.Mixed}[r.options.Scenario]
 	private, room := r.channels()
-	o := crowd.Connect{Small: kind == crowd.Mixed, Logs: r.options.Durable, Resume: r.options.Durable}
+	o := crowd.Connect{Small: kind == crowd.Mixed}
+	if r.options.Durable {
+		o.Log, o.Resume = private, true
+	}
 	channel := private
 	if kind == crowd.Room {
-		o.Rooms, channel = []string{"bench"}, room
+		const all = "bench"
+		o.Rooms, channel = []string{all}, strings.Replace(room, "{rooms}", all, 1)
 	}
 	if err := r.connect(ctx, o); err != nil {
 		return err
@@ -109,36 +116,40 @@ func (r *run) measure(ctx context.Context) error {
 	return r.load(ctx, r.loadOf(kind, channel))
 }
 
-// tell shows how far it is.
+// tell shows how far it is: at once on a terminal, else once a minute.
 func (r *run) tell(format string, args ...any) {
 	const eraseLine = "\r\x1b[K"
 	switch {
-	case !r.options.Live:
-	case format == "":
+	case r.options.Live && format == "":
 		fmt.Fprint(r.options.Progress, eraseLine)
-	default:
+	case r.options.Live:
 		fmt.Fprintf(r.options.Progress, eraseLine+r.title+": "+format, args...)
+	case format != "" && time.Since(r.told) >= time.Minute:
+		r.told = time.Now()
+		fmt.Fprintf(r.options.Progress, r.title+": "+format+"\n", args...)
 	}
 }
 
 // connect connects everybody and notes how fast.
 func (r *run) connect(ctx context.Context, o crowd.Connect) error {
 	r.tell("connecting %d sessions", r.options.Sessions)
-	o.URL, o.AtOnce = r.hub.url, 256
+	o.URL, o.AtOnce, o.Expires = r.hub.url, 256, time.Now().Add(r.options.Warm+r.options.For+2*time.Hour)
+	m := &meter{replica: r.hub}
+	if err := m.begin(); err != nil {
+		return err
+	}
 	c, err := r.crew.connect(ctx, o)
-	if err != nil {
+	if err := errors.Join(err, m.end()); err != nil {
 		return err
 	}
 	r.result.Connects = float64(c.Pages) / c.Took.Seconds()
+	r.result.ConnectCPU = m.each(c.Pages)
 	add(r.result.Faults, c.Faults)
 	return nil
 }
 
 // idle notes what a session costs when nothing happens.
 func (r *run) idle(ctx context.Context) error {
-	if r.hub.pid == 0 {
-		return errNoPID
-	}
 	before, err := usageOf(r.hub.pid)
 	if err != nil {
 		return err
@@ -156,11 +167,9 @@ func (r *run) idle(ctx context.Context) error {
 	return err
 }
 
-var errNoPID = fmt.Errorf("the memory of a hub is known on its own machine only: name its process with --pid")
-
 func (r *run) watch(began, ended func() error) watcher {
 	nothing := func() error { return nil }
-	w := watcher{began: nothing, ended: nothing, progress: func(heard int) { r.tell("%d deliveries a second", heard) }}
+	w := watcher{began: nothing, ended: nothing, progress: func(int) {}} // nothing is delivered, or another load tells
 	if began != nil {
 		w.began = began
 	}
@@ -173,12 +182,13 @@ func (r *run) watch(began, ended func() error) watcher {
 // loadOf is the load that the options ask for.
 func (r *run) loadOf(kind crowd.Kind, channel string) crowd.Load {
 	o := r.options
+	_, room := r.channels()
 	window := o.Window
 	if kind == crowd.Room {
 		window = o.Burst
 	}
 	return crowd.Load{
-		Kind: kind, Channel: channel, Durable: o.Durable, Rate: o.Rate, Window: window, Size: o.Size,
+		Kind: kind, Channel: channel, Room: room, Durable: o.Durable, Rate: o.Rate, Window: window, Size: o.Size,
 		Warm: o.Warm, For: o.For, Churn: o.Churn * float64(o.Sessions) / time.Minute.Seconds(),
 	}
 }
@@ -217,37 +227,33 @@ func (r *run) note(l loaded) {
 	r.result.Checked, r.result.Unchecked = l.checked, l.unchecked
 	r.result.latencies(l.latency)
 	r.result.Late = float64(l.late) / float64(time.Millisecond)
+	r.result.Returned = float64(l.returned)
 	add(r.result.Faults, l.faults)
 }
 
 // resume kills the hub, publishes one message to each session meanwhile, and notes how
 // long it takes until all have it from another replica.
 func (r *run) resume(ctx context.Context) error {
-	if err := r.connect(ctx, crowd.Connect{Logs: true, Resume: true}); err != nil {
+	if err := r.connect(ctx, crowd.Connect{Log: recorded, Resume: true}); err != nil {
 		return err
-	}
-	private := r.options.Private
-	if r.options.own() {
-		private = "log:{sub}"
 	}
 	r.tell("killing the hub")
 	began := time.Now()
-	if r.options.own() {
-		r.hub.process.kill()
-		r.hub = r.hubs[1]
-	}
+	r.hub.process.kill()
+	r.hub = r.hubs[1]
 	if err := r.crew.drop(ctx); err != nil {
 		return err
 	}
-	o := crowd.Load{Kind: crowd.Each, Channel: private, Durable: true, Size: r.options.Size, For: time.Millisecond}
+	o := crowd.Load{Kind: crowd.Each, Channel: recorded, Durable: true, Size: r.options.Size, For: time.Millisecond}
 	l, err := r.crew.load(ctx, o, r.watch(nil, nil))
 	if err != nil {
 		return err
 	}
 	add(r.result.Faults, l.faults)
-	connects := r.result.Connects
-	err = r.connect(ctx, crowd.Connect{Logs: true, Resume: true, Await: 1})
-	r.result.Resumed, r.result.Connects = time.Since(began).Seconds(), connects
+	connects, cpu := r.result.Connects, r.result.ConnectCPU
+	err = r.connect(ctx, crowd.Connect{Log: recorded, Resume: true, Await: 1})
+	r.result.Resumed = time.Since(began).Seconds()
+	r.result.Connects, r.result.ConnectCPU = connects, cpu
 	return err
 }
 

@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
+	"aldaba/app/bench/crowd"
 	"aldaba/auth"
 )
 
@@ -21,11 +24,11 @@ type stage struct {
 	hub     []int // cores
 	others  []int
 
-	redis    string // HOST:PORT
-	password string
-	secret   string
-	hubs     []*replica
-	all      []*process
+	redis   crowd.Redis
+	secret  string
+	address string // of a hub that runs already, resolved
+	hubs    []*replica
+	all     []*process
 }
 
 // replica is one hub under test.
@@ -38,14 +41,14 @@ type replica struct {
 
 // setStage starts what o needs, hubs of it. The stage is to be struck in any case.
 func setStage(ctx context.Context, o *Options, hubs int) (*stage, error) {
-	s := &stage{options: o, redis: o.Redis, password: o.Password}
+	s := &stage{options: o, redis: o.Redis}
 	var err error
-	if s.hub, s.others, err = cores(o.Pin && o.own()); err != nil {
+	if !o.own() {
+		err = s.find(ctx)
 		return s, err
 	}
-	if !o.own() {
-		s.hubs = []*replica{{url: o.URL, pid: o.PID}}
-		return s, nil
+	if s.hub, s.others, err = cores(o.Pin); err != nil {
+		return s, err
 	}
 	s.secret = rand.Text() + rand.Text()
 	if s.dir, err = os.MkdirTemp("", "aldaba-bench-"); err != nil {
@@ -60,6 +63,24 @@ func setStage(ctx context.Context, o *Options, hubs int) (*stage, error) {
 		}
 	}
 	return s, nil
+}
+
+// find looks for a hub that runs already.
+func (s *stage) find(ctx context.Context) error {
+	u, err := s.options.hub()
+	if err != nil {
+		return err
+	}
+	if s.address, err = locate(ctx, u); err != nil {
+		return err
+	}
+	if s.options.PID != 0 {
+		if _, err := usageOf(s.options.PID); err != nil {
+			return fmt.Errorf("--pid: %w", err)
+		}
+	}
+	s.hubs = []*replica{{url: u.String(), pid: s.options.PID}}
+	return nil
 }
 
 // strike ends all that was started.
@@ -84,10 +105,13 @@ func (s *stage) startRedis(ctx context.Context) error {
 	if err != nil {
 		return errNoRedis
 	}
-	if s.redis, err = freeAddress(ctx); err != nil {
+	if s.redis.Address, err = freeAddress(ctx); err != nil {
 		return err
 	}
-	host, port := splitAddress(s.redis)
+	host, port, err := net.SplitHostPort(s.redis.Address)
+	if err != nil {
+		return err
+	}
 	// gosec: the arguments are ours.
 	cmd := exec.CommandContext(ctx, path, "--bind", host, "--port", port, "--dir", s.dir, "--save", "", "--appendonly", "no", "--logfile", s.dir+"/redis.log") //nolint:gosec // see above
 	p, err := start("redis-server", s.others, cmd)
@@ -95,7 +119,7 @@ func (s *stage) startRedis(ctx context.Context) error {
 		return err
 	}
 	s.all = append(s.all, p)
-	return p.await(ctx, dialable(s.redis))
+	return p.await(ctx, dialable(s.redis.Address))
 }
 
 func (s *stage) startHub(ctx context.Context) error {
@@ -110,7 +134,7 @@ func (s *stage) startHub(ctx context.Context) error {
 	r := &replica{url: "ws://" + address + "/ws", admin: admin}
 	// What this process' environment says of a hub's configuration is for another one.
 	environ := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ALDABA_") })
-	args := []string{"bench-naive", "--listen", address, "--redis", s.redis}
+	args := []string{"bench-naive", "--listen", address, "--redis", s.redis.Address}
 	if s.options.Naive {
 		environ = append(environ, "NAIVE_SECRET="+s.secret)
 	} else {
@@ -135,6 +159,9 @@ func (s *stage) startHub(ctx context.Context) error {
 	return r.process.await(ctx, ready(address))
 }
 
+// recorded are the private channels with a history, of a hub that is started here.
+const recorded = "log:{sub}"
+
 // history is what the recorded channels of a hub that is started here keep.
 const historySize = 100
 
@@ -145,7 +172,7 @@ func (s *stage) config(listen, admin string) map[string]any {
 	return map[string]any{
 		"listen":       listen,
 		"admin_listen": admin,
-		"redis":        map[string]any{"url": "redis://" + s.redis},
+		"redis":        map[string]any{"url": "redis://" + s.redis.Address},
 		"auth":         map[string]any{"issuers": []any{map[string]any{"algorithm": "HS256", "secret": s.secret}}},
 		"channels": []any{
 			map[string]any{"name": "user:{sub}"},
@@ -163,8 +190,8 @@ func (s *stage) channels() (private, room string) {
 	case !s.options.own():
 		return s.options.Private, s.options.Room
 	case s.options.Durable:
-		return "log:{sub}", "room:bench"
+		return recorded, "room:{rooms}"
 	default:
-		return "user:{sub}", "room:bench"
+		return "user:{sub}", "room:{rooms}"
 	}
 }

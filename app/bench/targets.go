@@ -14,6 +14,7 @@ type Row struct {
 	Most   bool    `json:"at_most"` // the figure is to be at most Target; else at least
 	Figure float64 `json:"figure"`
 	Met    bool    `json:"met"`
+	Error  string  `json:"error,omitempty"` // why there is no figure
 
 	figure func(of []Result) float64
 	of     []change
@@ -70,34 +71,59 @@ func table() []Row {
 	return rows
 }
 
-// Table measures all rows, those of the same measurement at once.
-func Table(ctx context.Context, o Options) ([]Row, error) {
-	known := make(map[string]Result)
-	rows := table()
+// Table measures all rows, those of the same measurement at once. A row that cannot be
+// measured says so and keeps no other back; those that ctx's end left unmeasured are not
+// returned.
+func Table(ctx context.Context, o Options) []Row { return tabulate(ctx, o, table(), Run) }
+
+func tabulate(ctx context.Context, o Options, rows []Row, run func(context.Context, Options) (Result, error)) []Row {
+	known := make(map[string]outcome)
 	for i := range rows {
-		var of []Result
+		var of []outcome
 		for _, change := range rows[i].of {
 			one := o
 			change(&one)
 			key := fmt.Sprint(one.Scenario, one.Sessions, one.Rate, one.Burst, one.Durable)
-			r, ok := known[key]
-			if !ok {
-				var err error
-				if r, err = Run(ctx, one); err != nil {
-					return nil, err
-				}
-				if err := r.Failure(); err != nil {
-					return nil, err
-				}
-				known[key] = r
+			if _, ok := known[key]; !ok {
+				known[key] = try(ctx, one, run)
 			}
-			of = append(of, r)
+			of = append(of, known[key])
 		}
-		rows[i].Figure = rows[i].figure(of)
-		rows[i].Met = rows[i].Figure >= rows[i].Target
-		if rows[i].Most {
-			rows[i].Met = rows[i].Figure <= rows[i].Target
+		if ctx.Err() != nil {
+			return rows[:i]
 		}
+		rows[i].fill(of)
 	}
-	return rows, nil
+	return rows
+}
+
+// outcome is a measurement that went well, or why it did not.
+type outcome struct {
+	Result
+	err error
+}
+
+func try(ctx context.Context, o Options, run func(context.Context, Options) (Result, error)) outcome {
+	r, err := run(ctx, o)
+	if err == nil {
+		err = r.Failure()
+	}
+	return outcome{r, err}
+}
+
+// fill notes what the measurements of r came to.
+func (r *Row) fill(of []outcome) {
+	results := make([]Result, len(of))
+	for i := range of {
+		if of[i].err != nil {
+			r.Error = of[i].err.Error()
+			return
+		}
+		results[i] = of[i].Result
+	}
+	r.Figure = r.figure(results)
+	r.Met = r.Figure >= r.Target
+	if r.Most {
+		r.Met = r.Figure <= r.Target
+	}
 }

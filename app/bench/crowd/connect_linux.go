@@ -2,7 +2,7 @@ package crowd
 
 import (
 	"fmt"
-	"net"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -15,19 +15,16 @@ func split(address string) (host, path string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	if u.Scheme != "ws" || u.Port() == "" {
-		return "", "", fmt.Errorf("%s: a crowd connects to ws://HOST:PORT/PATH only", address)
-	}
 	return u.Host, u.EscapedPath(), nil
 }
 
-// resolve returns the address of HOST:PORT.
-func resolve(host string) (unix.SockaddrInet4, error) {
-	a, err := net.ResolveTCPAddr("tcp4", host)
-	if err != nil {
-		return unix.SockaddrInet4{}, err
+// socketAddress is HOST:PORT as the kernel takes it. HOST is an IPv4 address.
+func socketAddress(address string) (unix.SockaddrInet4, error) {
+	a, err := netip.ParseAddrPort(address)
+	if err != nil || !a.Addr().Is4() {
+		return unix.SockaddrInet4{}, fmt.Errorf("%s is not an IPv4 address and a port", address)
 	}
-	return unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(a.IP.To4())}, nil
+	return unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
 }
 
 // connect opens what is not open of o's pages.
@@ -39,11 +36,9 @@ func (c *crowd) connect(o Connect) (Connected, error) {
 		c.pages = make([]page, o.Users)
 	}
 	c.order = o
-	host, _, err := split(o.URL)
-	if err != nil {
-		return Connected{}, err
-	}
-	if c.remote, err = resolve(host); err != nil {
+	c.recorded = recordedBy(o.Log)
+	var err error
+	if c.remote, err = socketAddress(o.Address); err != nil {
 		return Connected{}, err
 	}
 	requests, err := c.requests()

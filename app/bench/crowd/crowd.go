@@ -30,36 +30,45 @@ type Order struct {
 // welcomed. It is answered by Connected.
 type Connect struct {
 	URL      string      // ws://HOST:PORT/ws
+	Address  string      // of the host: an IPv4 address and the port
 	First    int         // number of the first user
 	Users    int         // how many
 	Issuer   auth.Issuer // who signs their tokens, by a secret
 	Rooms    []string    // claim "rooms" of all of them
 	Small    bool        // each is in a room of RoomSize users, too
-	Logs     bool        // each has its user as claim "logs", too
+	Log      string      // the channel with {sub} for the user is recorded, and each has its user as claim "logs"; empty: none is
 	Resume   bool        // they connect with ?resume and say where they stand
 	Await    int         // messages each has to hear before it counts as connected
 	AtOnce   int         // handshakes under way at most
-	Expires  time.Time   // of the tokens; zero: in two hours
+	Expires  time.Time   // of the tokens
 	Loopback bool        // spread over addresses of 127.0.0.0/8
 }
 
 // Load publishes and listens. It is answered by Began, Ended and Loaded, and by
 // Progress every second; a silent one first by Listening.
 type Load struct {
-	Redis    string        // HOST:PORT
-	Password string        `json:",omitempty"`
-	Kind     Kind          // where messages go
-	Channel  string        // of a room; of a user with {sub} for the user
-	Joint    bool          // several crowds hear one room
-	Silent   bool          // another one of them publishes
-	Durable  bool          // private messages are published with FCALL aldaba_publish
-	Rate     float64       // messages per second; 0: as many as are heard
-	Window   int           // messages under way at most, without a rate; for a room, published at once
-	Size     int           // of a message, in bytes
-	Warm     time.Duration // before it is measured
-	For      time.Duration // measured
-	Focus    time.Time     // latency is that of what is due in the second from then on; zero: of all that is measured
-	Churn    float64       // pages per second that come back on a new connection
+	Redis   Redis
+	Kind    Kind          // where messages go
+	Channel string        // of a room; of a user with {sub} for the user
+	Room    string        // of a mixed load, with {rooms} for the room
+	Joint   bool          // several crowds hear one room
+	Silent  bool          // another one of them publishes
+	Durable bool          // private messages are published with FCALL aldaba_publish
+	Rate    float64       // messages per second; 0: as many as are heard
+	Window  int           // messages under way at most, without a rate; for a room, published at once
+	Size    int           // of a message, in bytes
+	Warm    time.Duration // before it is measured
+	For     time.Duration // measured
+	Focus   time.Time     // latency is that of what is due in the second from then on; zero: of all that is measured
+	Churn   float64       // pages per second that come back on a new connection
+}
+
+// Redis is where messages are published.
+type Redis struct {
+	Address        string // HOST:PORT
+	User, Password string // empty: none
+	Database       int
+	Prefix         string // of all channels there
 }
 
 // Drop closes all connections, as if the network had gone.
@@ -113,5 +122,6 @@ type Loaded struct {
 	Took      time.Duration // from the first to the end
 	Latency   []byte        // an HDR histogram of nanoseconds, in its own encoding; from when each was due
 	Late      time.Duration // 99 of 100 messages were published that soon after they were due, with a rate
+	Returned  int           // connections that were made anew, with churn
 	Faults    map[string]int
 }

@@ -24,14 +24,16 @@ type load struct {
 	pad    []byte
 	prefix []byte // of a private channel, before the user
 	suffix []byte
+	room   [2]string // of a mixed load, before and after its name
 
-	began   time.Time               // published from
-	next    time.Time               // when the next message is due, with a rate
-	each    int                     // of Each, the next page
-	rooms   []int64                 // how many messages have gone to each; one, or the small ones
-	over    bool                    // the end of the room was heard
-	late    *hdrhistogram.Histogram // between due and published
-	churned float64                 // connections to be made anew so far
+	began    time.Time               // published from
+	next     time.Time               // when the next message is due, with a rate
+	each     int                     // of Each, the next page
+	rooms    []int64                 // how many messages have gone to each; one, or the small ones
+	over     bool                    // the end of the room was heard
+	late     *hdrhistogram.Histogram // between due and published
+	churned  float64                 // connections to be made anew so far
+	returned int                     // that were made anew
 }
 
 // carry publishes and listens as o says.
@@ -62,7 +64,7 @@ func (c *crowd) carry(o Load) (Loaded, error) {
 	}
 	return Loaded{
 		Published: l.published, Due: l.due, Arrived: l.arrived, Lost: l.lost + l.outstanding,
-		Checked: l.checked, Unchecked: l.unchecked, Took: took, Latency: encoded, Late: time.Duration(l.late.ValueAtQuantile(99)), Faults: c.faults,
+		Checked: l.checked, Unchecked: l.unchecked, Took: took, Latency: encoded, Late: time.Duration(l.late.ValueAtQuantile(99)), Returned: l.returned, Faults: c.faults,
 	}, nil
 }
 
@@ -85,12 +87,14 @@ func (c *crowd) newLoad(o Load) (*load, error) {
 	if private {
 		before += Prefix
 	}
-	l.prefix, l.suffix = []byte(before), []byte(after)
+	l.prefix, l.suffix = []byte(o.Redis.Prefix+before), []byte(after)
+	before, after, _ = strings.Cut(o.Room, "{rooms}")
+	l.room = [2]string{o.Redis.Prefix + before, after}
 	l.pipe.fd = -1
 	if o.Kind == Idle {
 		return l, nil
 	}
-	fd, err := dialRedis(o.Redis, o.Password)
+	fd, err := dialRedis(o.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -99,13 +103,13 @@ func (c *crowd) newLoad(o Load) (*load, error) {
 }
 
 // dialRedis returns the descriptor of a connection that does not block.
-func dialRedis(address, password string) (int, error) {
-	conn, err := net.Dial("tcp4", address) //nolint:noctx // Redis is near
+func dialRedis(r Redis) (int, error) {
+	conn, err := net.Dial("tcp", r.Address) //nolint:noctx // Redis is near
 	if err != nil {
 		return -1, err
 	}
 	defer func() { _ = conn.Close() }()
-	if err := authenticate(conn, password); err != nil {
+	if err := r.enter(conn); err != nil {
 		return -1, err
 	}
 	file, err := conn.(*net.TCPConn).File()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,15 @@ func (c *crowd) user(i int) string { return Prefix + strconv.Itoa(c.order.First+
 // small is the room that user i shares with RoomSize-1 others.
 func (c *crowd) small(i int) string { return Prefix + "r" + strconv.Itoa((c.order.First+i)/RoomSize) }
 
+// log is the recorded channel of user i.
+func (c *crowd) log(i int) string { return strings.Replace(c.order.Log, "{sub}", c.user(i), 1) }
+
+// recordedBy is what only messages of log's channels have.
+func recordedBy(log string) []byte {
+	before, _, _ := strings.Cut(log, "{sub}")
+	return []byte(`"channel":"` + before + Prefix)
+}
+
 // request is the handshake of page i.
 func (c *crowd) request(i int) ([]byte, error) {
 	user := c.user(i)
@@ -52,7 +62,7 @@ func (c *crowd) request(i int) ([]byte, error) {
 	if len(rooms) > 0 {
 		claims["rooms"] = rooms
 	}
-	if c.order.Logs {
+	if c.order.Log != "" {
 		claims["logs"] = []string{user}
 	}
 	token, err := c.sign(&c.order, user, claims)
@@ -200,7 +210,7 @@ func (c *crowd) upgraded(i int, head, body []byte) bool {
 	}
 	positions := ""
 	if p.position != nil {
-		positions = `"log:` + c.user(i) + `":"` + string(p.position) + `"`
+		positions = `"` + c.log(i) + `":"` + string(p.position) + `"`
 	}
 	if _, err := unix.Write(p.fd, clientFrame(opText, []byte(`{"type":"resume","positions":{`+positions+`}}`))); err != nil {
 		c.ended(i, err.Error())
@@ -242,11 +252,13 @@ func (c *crowd) frame(i int, opcode byte, payload []byte) {
 
 func (c *crowd) welcomed(i int, payload []byte) {
 	p := &c.pages[i]
-	if c.order.Logs && c.order.Resume {
-		if p.position != nil && !bytes.Contains(payload, []byte(`"recovered":true`)) {
+	if c.order.Log != "" && c.order.Resume {
+		_, joined, _ := bytes.Cut(payload, []byte(`"channel":"`+c.log(i)+`"`))
+		joined, _, _ = bytes.Cut(joined, []byte("}"))
+		if p.position != nil && !bytes.Contains(joined, []byte(`"recovered":true`)) {
 			c.fault("not recovered")
 		}
-		if at := text(payload, `"position":"`); at != nil && p.position == nil {
+		if at := text(joined, `"position":"`); at != nil && p.position == nil {
 			p.stand(at)
 		}
 	}
@@ -274,7 +286,7 @@ func (c *crowd) message(i int, payload []byte) {
 	p := &c.pages[i]
 	c.progress = time.Now()
 	if p.position != nil {
-		if at := text(payload, `"position":"`); at != nil && bytes.Contains(payload, []byte(`"channel":"log:`)) {
+		if at := text(payload, `"position":"`); at != nil && bytes.Contains(payload, c.recorded) {
 			before := p.offset
 			p.stand(at)
 			if p.offset != before+1 {

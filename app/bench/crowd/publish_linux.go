@@ -17,7 +17,7 @@ func (l *load) publishOne(due time.Time) {
 	case l.Kind == Mixed && l.rng.IntN(5) == 0:
 		i := l.rng.IntN(len(l.crowd.pages))
 		small := (l.crowd.order.First+i)/RoomSize - l.crowd.order.First/RoomSize
-		l.publish(fmt.Append(l.pipe.commands[:0], "room:", l.crowd.small(i)), due, room, &l.rooms[small], l.neighbours(i))
+		l.publish(fmt.Appendf(l.pipe.commands[:0], "%s%s%s", l.room[0], l.crowd.small(i), l.room[1]), due, room, &l.rooms[small], l.neighbours(i))
 	default:
 		i := l.rng.IntN(len(l.crowd.pages))
 		l.publish(l.channelOf(i), due, private, &l.crowd.pages[i].published, 1)
@@ -155,6 +155,7 @@ func (l *load) churn(now time.Time) error {
 		if err := l.crowd.dial(i, request); err != nil {
 			return err
 		}
+		l.returned++
 	}
 	return nil
 }

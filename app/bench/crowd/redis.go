@@ -65,12 +65,29 @@ func (p *pipe) answers() error {
 
 func (p *pipe) keep(b []byte) { p.in = append(p.in[:0], b...) }
 
-// authenticate sends the password, over a connection that may be waited for.
-func authenticate(c net.Conn, password string) error {
-	if password == "" {
-		return nil
+// enter says who publishes, and chooses the database, over a connection that may be
+// waited for.
+func (r Redis) enter(c net.Conn) error {
+	var err error
+	switch {
+	case r.User != "":
+		err = ask(c, "AUTH", r.User, r.Password)
+	case r.Password != "":
+		err = ask(c, "AUTH", r.Password)
 	}
-	if _, err := c.Write(appendCommand(nil, []byte("AUTH"), []byte(password))); err != nil {
+	if err == nil && r.Database != 0 {
+		err = ask(c, "SELECT", strconv.Itoa(r.Database))
+	}
+	return err
+}
+
+// ask sends a command whose answer is a line, and returns the error that it says.
+func ask(c net.Conn, command ...string) error {
+	args := make([][]byte, len(command))
+	for i, a := range command {
+		args[i] = []byte(a)
+	}
+	if _, err := c.Write(appendCommand(nil, args...)); err != nil {
 		return err
 	}
 	b := make([]byte, 256)

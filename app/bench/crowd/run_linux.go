@@ -22,6 +22,8 @@ type crowd struct {
 	order  Connect
 	remote unix.SockaddrInet4
 
+	recorded []byte // what only a message of a user's recorded channel has
+
 	faults   map[string]int
 	open     int       // pages that are welcomed and have heard what they await
 	pending  int       // pages on their way there
