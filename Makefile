@@ -64,9 +64,9 @@ fuzz:
 .PHONY: bench
 bench: build
 	@.ci/setup redis
-	bin/aldaba bench all --runs $(RUNS)
-	@echo 'memory of a channel beyond its name, 300 B at most: in the index, with one member, and in the interest in Redis'
+	@echo 'bytes of a channel beyond its name, at most 300: in the index, there with one member, and in what Redis is asked for'
 	@go test -run '^$$' -bench 'IndexMemory|InterestMemory' -benchtime 1x ./hub ./hub/broker | grep B/channel
+	bin/aldaba bench all --runs $(RUNS)
 
 ## gobench: the Go benchmarks; BENCH=Deliver chooses
 .PHONY: gobench
