@@ -150,6 +150,9 @@ func refused(t *testing.T, v *Verifier, token string, want error) {
 			t.Errorf("%v is also %v", err, sentinel)
 		}
 	}
+	if n := len(err.Error()); n > 512 { // a forger would choose how much is logged
+		t.Errorf("the error has %d bytes: %.100s", n, err)
+	}
 	for part := range strings.SplitSeq(token, ".") {
 		if len(part) > 10 && strings.Contains(err.Error(), part) {
 			t.Errorf("the token is in the error: %v", err)

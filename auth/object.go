@@ -46,7 +46,7 @@ func scanObject(data []byte) (map[string]member, error) {
 		return nil, errors.New("not a JSON object")
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return nil, fmt.Errorf("not JSON: %w", err)
+		return nil, notJSON(err)
 	}
 	found := make(map[string]member)
 	for d.PeekKind() != '}' {
@@ -55,7 +55,7 @@ func scanObject(data []byte) (map[string]member, error) {
 		}
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return nil, fmt.Errorf("not JSON: %w", err)
+		return nil, notJSON(err)
 	}
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("not JSON: something follows the object")
@@ -63,11 +63,14 @@ func scanObject(data []byte) (map[string]member, error) {
 	return found, nil
 }
 
+// notJSON says why, in a line for the log: jsontext repeats names, however long.
+func notJSON(err error) error { return fmt.Errorf("not JSON: %.150s", err.Error()) }
+
 // scanMember reads one member of the outermost object and notes a registered one.
 func scanMember(d *jsontext.Decoder, found map[string]member) error {
 	token, err := d.ReadToken()
 	if err != nil {
-		return fmt.Errorf("not JSON: %w", err)
+		return notJSON(err)
 	}
 	name := token.String()
 	for _, proper := range registered {
@@ -78,7 +81,7 @@ func scanMember(d *jsontext.Decoder, found map[string]member) error {
 	m := member{kind: d.PeekKind()}
 	for done := false; !done; done = d.StackDepth() == 1 {
 		if token, err = d.ReadToken(); err != nil {
-			return fmt.Errorf("not JSON: %w", err)
+			return notJSON(err)
 		}
 		if d.StackDepth() > maxDepth {
 			return fmt.Errorf("nested deeper than %d", maxDepth)

@@ -160,6 +160,8 @@ func TestTokenWithAbsurdKeyID(t *testing.T) {
 func TestTokenWithMembersTwice(t *testing.T) {
 	v := verifier(t, hs256())
 	accepted(t, v, raw(goodHeader, goodPayload(`,"a":{"x":1},"b":{"x":1},"list":[{"x":1},{"x":2}]`)))
+	long := strings.Repeat("n", 4000)
+	refused(t, v, raw(goodHeader, goodPayload(`,"`+long+`":1,"`+long+`":2`)), ErrInvalidToken)
 	for _, members := range []string{
 		`,"sub":"43"`, `,"exp":1`, `,"s\u0075b":"43"`, `,"a":1,"a":1`, `,"a":{"b":1,"b":2}`, `,"a":[[{"b":[],"b":[]}]]`, `,"":1,"":2`,
 	} {
