@@ -35,7 +35,7 @@ func Sweep(ctx context.Context, o Options) ([]Result, error) {
 const (
 	plotWidth, plotHeight = 720, 420
 	plotLeft, plotBottom  = 70, 50
-	plotTop, plotRight    = 40, 20
+	plotTop, plotRight    = 40, 40
 )
 
 // Plot draws latency, in powers of ten, against the rate, as an SVG image.
