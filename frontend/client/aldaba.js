@@ -442,7 +442,7 @@ export class Client {
   }
 
   #open() {
-    this.#timers.after('connect', CONNECT_TIMEOUT, () => this.#noWelcomeInTime());
+    this.#timers.later('connect', CONNECT_TIMEOUT, () => this.#noWelcomeInTime());
     let socket;
     try {
       socket = this.#socket = this.#newSocket();
@@ -479,7 +479,7 @@ export class Client {
   #hello() {
     this.#drop('connection_lost');
     const attempt = this.#attempt;
-    this.#timers.after('connect', CONNECT_TIMEOUT, () => this.#noWelcomeInTime());
+    this.#timers.later('connect', CONNECT_TIMEOUT, () => this.#noWelcomeInTime());
     if (this.#state !== 'connecting') this.#set('connecting', {});
     if (attempt !== this.#attempt) return;
     this.#send({
@@ -613,7 +613,7 @@ export class Client {
     const jitter = code === 4001 ? upTo(RESTART_SPREAD) : backoff(this.#failures);
     const wait = retryAfter * SECOND + jitter;
     this.#failures++;
-    this.#timers.after('retry', wait, () => this.#connect());
+    this.#timers.later('retry', wait, () => this.#connect());
     this.#set('waiting', { retryAt: Date.now() + wait, code, reason });
   }
 
@@ -707,7 +707,7 @@ export class Client {
     this.#welcome = frame;
     this.#timers.stop('connect');
     if (!this.#receiveOnly) this.#blocked = -Infinity;
-    this.#timers.after('stable', STABLE, () => {
+    this.#timers.later('stable', STABLE, () => {
       this.#failures = this.#rejections = 0;
     });
     this.#watch();
@@ -903,8 +903,8 @@ export class Client {
     const missing = [...this.#wanted.keys()].filter((channel) => !this.#joined.has(channel));
     const tooMany = [...this.#streamed].some((channel) => !this.#wanted.has(channel));
     if (tooMany || missing.some((channel) => !this.#streamed.has(channel)))
-      this.#timers.after('ask', ASK_GAP, () => this.#connect());
-    else if (missing.length) this.#timers.after('ask', STREAM_TIMEOUT, () => this.#noAnswer());
+      this.#timers.later('ask', ASK_GAP, () => this.#connect());
+    else if (missing.length) this.#timers.later('ask', STREAM_TIMEOUT, () => this.#noAnswer());
   }
 
   #noAnswer() {
@@ -956,7 +956,7 @@ export class Client {
 
   #watch() {
     const left = Math.min(QUIET, this.#heard + QUIET - Date.now());
-    if (left > 0) this.#timers.after('watch', left, () => this.#watch());
+    if (left > 0) this.#timers.later('watch', left, () => this.#watch());
     else this.#probe();
   }
 
@@ -965,7 +965,7 @@ export class Client {
     if (!this.#receiveOnly) this.#send({ type: 'ping' });
     else if (Date.now() - this.#heard < QUIET) return; // its next heartbeat tells
     this.#probing = true;
-    this.#timers.after('watch', DEAD, () => {
+    this.#timers.later('watch', DEAD, () => {
       if (this.#probing) this.#lost(1006, 'silence');
       else this.#watch();
     });

@@ -25,7 +25,7 @@ export class Commands {
     return new Promise((resolve, reject) => {
       this.#send({ ...frame, id }); // throws what JSON cannot say, and so rejects
       this.#waiting.set(id, { resolve, reject });
-      this.#timers.after(id, ANSWER_TIMEOUT, () => this.refuse(id, noAnswer()));
+      this.#timers.later(id, ANSWER_TIMEOUT, () => this.refuse(id, noAnswer()));
     });
   }
 

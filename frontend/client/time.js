@@ -10,14 +10,14 @@ export class Timers {
   #set = new Map();
 
   /** @param {unknown} name @param {number} ms @param {() => void} fn */
-  after(name, ms, fn) {
+  later(name, ms, fn) {
     this.stop(name);
     this.#set.set(name, setTimeout(fn, ms)); // to stop one that is over has no effect
   }
 
   /** Resolves after that time, or never if it is stopped before. @param {string} name @param {number} ms */
   pause(name, ms) {
-    return new Promise((resolve) => this.after(name, ms, /** @type {() => void} */ (resolve)));
+    return new Promise((resolve) => this.later(name, ms, /** @type {() => void} */ (resolve)));
   }
 
   /** @param {unknown} name */

@@ -15,7 +15,7 @@ export async function fetchToken(getToken, timers) {
   if (!getToken) return undefined;
   const timer = {}; // a name that no other has
   const late = new Promise((_, reject) => {
-    timers.after(timer, TOKEN_TIMEOUT, () =>
+    timers.later(timer, TOKEN_TIMEOUT, () =>
       reject(new AldabaError('timeout', 'getToken did not answer in time')),
     );
   });

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AldabaError } from '../aldaba.js';
-import { heard, startClient, startHub, stopTheClock, until } from './hub.js';
+import { AldabaError, heard, startClient, startHub, stopTheClock, until } from './hub.js';
 
 async function openClient(t, ...channels) {
   const hub = await startHub(t);

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { AldabaError } from '../aldaba.js';
-import { heard, startClient, startHub, until } from './hub.js';
+import { AldabaError, heard, startClient, startHub, until } from './hub.js';
 
 const at = (offset) => `e1:${offset}-1790`;
 

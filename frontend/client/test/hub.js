@@ -2,7 +2,10 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { WebSocket, WebSocketServer } from 'ws';
-import { connect } from '../aldaba.js';
+
+/** The client, as it is written, or as browsers load it: then names are shortened, and none must be that a page knows. */
+export const MODULE = process.env.ALDABA_CLIENT ?? '../aldaba.js';
+export const { connect, AldabaError } = await import(MODULE);
 
 /** Things that arrive, in order, for whoever awaits them. */
 class Queue {
@@ -72,6 +75,20 @@ class Connection extends Frames {
   async join(answer = {}) {
     const frame = await this.frame();
     this.send({ type: 'joined', id: frame.id, channel: frame.channel, ...answer });
+    return frame;
+  }
+
+  /** Answers the next `history` with messages of those offsets, or with an error's code and time to wait, and
+   *  returns it. */
+  async recall(...answer) {
+    const frame = await this.frame();
+    const { id, channel } = frame;
+    const [code, retry_after] = answer;
+    if (typeof code === 'string') this.send({ type: 'error', id, code, message: 'refused', retry_after });
+    else {
+      const messages = answer.map((offset) => ({ position: `e1:${offset}-1790`, data: offset }));
+      this.send({ type: 'history', id, channel, messages, more: false });
+    }
     return frame;
   }
 

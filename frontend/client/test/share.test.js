@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { WebSocket } from 'ws';
-import { connect } from '../aldaba.js';
 import { Share } from '../share.js';
-import { heard, settled, startClient, startHub, stopTheClock, until } from './hub.js';
+import { connect, heard, MODULE, settled, startClient, startHub, stopTheClock, until } from './hub.js';
 
 const at = (offset) => `e1:${offset}-1790`;
 
@@ -51,13 +50,13 @@ async function fakeWorkers() {
   fake('name', 'aldaba tabs');
   fake('WebSocket', WebSocket);
   fake('onconnect', undefined);
-  await import(`../aldaba.js?worker=${++worker}`);
+  await import(`${MODULE}?worker=${++worker}`);
   const { onconnect } = globalThis;
   fake(
     'SharedWorker',
     class {
       constructor(url, { name, type }) {
-        assert.match(url, /\/aldaba\.js$/);
+        assert.match(url, /\/aldaba(\.min)?\.js$/);
         assert.match(name, /^aldaba /);
         assert.equal(type, 'module');
         const { port1, port2 } = new MessageChannel();
