@@ -178,7 +178,7 @@ export class Client {
     this.#positions = inner.positions ?? new Positions(store);
     this.#tap = inner.tap;
     inner.wake = this.#wake;
-    inner.now = (/** @type {any} */ frame) => this.#now(frame);
+    inner.demand = (/** @type {any} */ frame) => this.#now(frame);
     this.#listenToPage(true);
     this.#connect();
   }
@@ -723,8 +723,10 @@ export class Client {
   /** @param {any} entry of welcome, or a `joined` */
   #enter({ channel, position, recovered, unread }) {
     this.#joined.add(channel);
-    const lost = (this.#missed.delete(channel) || this.#positions.get(channel) !== undefined) && !recovered;
-    if (!lost) this.#positions.set(channel, position);
+    const heard = this.#positions.get(channel);
+    const lost = (this.#missed.delete(channel) || heard) && !recovered;
+    // A welcome of a shared connection may be late: more was heard since it was asked for.
+    if (!lost && !seen(position, heard)) this.#positions.set(channel, position);
     const want = this.#wanted.get(channel);
     if (want) this.#hold(want);
     this.#listeners.tell('joined', channel);

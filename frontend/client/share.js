@@ -3,10 +3,11 @@
 
 import { lockOf, locks } from './locks.js';
 import { Positions, seen } from './positions.js';
+import { SECOND, Timers } from './time.js';
 
 /**
  * @typedef {Pick<import('./aldaba.js').Client, 'state' | 'channels' | 'unread' | 'subscribe' | 'unsubscribe' | 'close'
- *   | 'onState' | 'onLeft' | 'onError'>} Client
+ *   | 'onState' | 'onLeft' | 'onResync' | 'onError'>} Client
  * @typedef {(options: any, inner: any) => Client} Make a client that serves tabs, see the class
  *
  * @typedef {object} Link to a tab
@@ -18,7 +19,7 @@ import { Positions, seen } from './positions.js';
  * @property {Map<string, any>} asking the ids of its commands that wait for a channel
  */
 
-const MAX_RECENT = 100; // messages of one channel, for tabs that have heard less: more than come while a page reloads
+const MAX_RECENT = 100; // messages of one channel, for tabs that have heard less; the hub is asked for what came before
 
 /** The connection that the tabs share, where it is held. */
 export class Share {
@@ -26,7 +27,7 @@ export class Share {
   #links = new Map();
   /** @type {Client | undefined} */
   #client;
-  /** What the client lends: `now` sends a command, `wake` looks whether the connection lives @type {any} */
+  /** What the client lends: `demand` sends a command, `wake` looks whether the connection lives @type {any} */
   #inner;
   /** @type {any} the last welcome */
   #welcome;
@@ -39,6 +40,8 @@ export class Share {
   #recent = new Map();
   /** @type {{link: Link, resolve: (token: any) => void, reject: (error: Error) => void} | undefined} */
   #asked;
+  /** The hub is asked for one stretch at a time: it counts what it is asked. @type {Promise<void> | undefined} */
+  #turn;
   #make;
 
   /** @param {Make} make */
@@ -66,7 +69,7 @@ export class Share {
       case 'publish':
       case 'ack':
       case 'history':
-        this.#inner.now(frame).then(
+        this.#inner.demand(frame).then(
           (/** @type {object} */ answer) => link.send({ ...answer, id: frame.id }),
           (/** @type {any} */ error) => refuse(link, frame.id, error),
         );
@@ -107,10 +110,16 @@ export class Share {
   /** @param {string} id @param {(frame: object) => void} send @param {any} frame */
   #greet(id, send, { positions, url, sse, token }) {
     const known = this.#links.get(id);
-    const link = { send, token, positions, wants: new Set(), joined: new Set(), asking: new Map() };
+    // It may greet twice, for it did not know that it was heard: what is under way for it goes on.
+    const link = Object.assign(known ?? {}, {
+      send,
+      token,
+      positions,
+      wants: new Set(),
+      joined: new Set(),
+      asking: new Map(),
+    });
     this.#links.set(id, link);
-    // It may greet twice, for it did not know that it was heard. What it was asked between, it answers.
-    if (known && this.#asked?.link === known) this.#asked.link = link;
     if (!this.#client || this.#client.state === 'closed')
       this.#connect({ url, sse, getToken: token ? () => this.#askToken() : undefined });
     for (const [channel, position] of Object.entries(positions))
@@ -135,6 +144,9 @@ export class Share {
       for (const link of this.#links.values()) this.#tell(link);
     });
     client.onLeft((channel, reason) => this.#left(channel, reason));
+    client.onResync((channel) => {
+      for (const { positions } of this.#links.values()) delete positions[channel]; // no use to ask for what came since
+    });
     client.onError((error) => {
       for (const link of this.#links.values()) refuse(link, undefined, error);
     });
@@ -160,8 +172,9 @@ export class Share {
       this.#seed(channel, position);
     }
     link.asking.set(channel, id);
+    // Also if it is joined: the hub may be about to say that it has been left.
+    this.#client?.subscribe(channel).catch((error) => this.#refuse(link, channel, error));
     if (this.#client?.channels.includes(channel)) this.#join(link, channel);
-    else this.#client?.subscribe(channel).catch((error) => this.#refuse(link, channel, error));
   }
 
   /** @param {Link} link @param {any} frame */
@@ -255,7 +268,7 @@ export class Share {
   /** For tabs that come back. @param {any} frame a `message` */
   #keep(frame) {
     const recent = this.#recent.get(frame.channel);
-    if (recent?.push(frame) > MAX_RECENT) recent.shift();
+    recent?.splice(0, recent.push(frame) - MAX_RECENT);
   }
 
   /** To the tabs that have joined the channel. @param {any} frame */
@@ -275,12 +288,12 @@ export class Share {
 
   /** @param {string} channel @param {string} reason */
   #left(channel, reason) {
-    if (reason === 'unsubscribed') return;
-    this.#yielded.delete(channel);
+    const ended = reason !== 'unsubscribed'; // else who wants it has asked for it meanwhile
+    if (ended) this.#yielded.delete(channel);
     for (const link of this.#links.values()) {
-      link.wants.delete(channel);
+      if (ended) link.wants.delete(channel);
       if (link.joined.delete(channel)) link.send({ type: 'left', channel, reason });
-      else this.#refuse(link, channel, { code: reason, message: reason });
+      else if (ended) this.#refuse(link, channel, { code: reason, message: reason });
     }
   }
 
@@ -295,14 +308,22 @@ export class Share {
   /** That it is. @param {Link} link */
   #admit(link) {
     const { channels: joined } = /** @type {Client} */ (this.#client);
-    const channels = joined.filter((channel) => this.#isFor(link, channel));
+    // One of which it lacks messages is joined later.
+    const channels = joined.filter(
+      (channel) => this.#isFor(link, channel) && !(this.#lacks(link, channel) && this.#join(link, channel)),
+    );
     link.joined = new Set(channels);
     link.send({ ...this.#welcome, channels: channels.map((channel) => this.#entry(link, channel)) });
     for (const channel of channels) this.#catchUp(link, channel);
   }
 
   /** @param {Link} link @param {string} channel */
-  #join(link, channel) {
+  async #join(link, channel) {
+    if (this.#lacks(link, channel)) {
+      this.#turn = this.#fetch(link, channel, this.#turn);
+      await this.#turn;
+    }
+    if (!this.#client?.channels.includes(channel) || !this.#isFor(link, channel)) return;
     const id = link.asking.get(channel);
     link.asking.delete(channel);
     link.joined.add(channel);
@@ -330,6 +351,38 @@ export class Share {
     const recent = this.#recent.get(channel) ?? [];
     const heard = recent.findIndex((/** @type {any} */ { position }) => position === positions[channel]);
     return heard < 0 ? undefined : recent.slice(heard + 1);
+  }
+
+  /** Whether a tab has heard less than what is kept. @param {Link} link @param {string} channel */
+  #lacks(link, channel) {
+    const oldest = this.#recent.get(channel)?.[0].position;
+    return seen(link.positions[channel], oldest) && !this.#missed(link, channel);
+  }
+
+  /**
+   * Keeps what the hub still has since a tab last heard. Without it, the tab is told of the loss.
+   * @param {Link} link
+   * @param {string} channel
+   * @param {Promise<void>} [before] whose turn it is
+   */
+  async #fetch(link, channel, before) {
+    await before;
+    const recent = this.#recent.get(channel);
+    let after = link.positions[channel];
+    const heard = [{ position: after }];
+    while (this.#lacks(link, channel)) {
+      try {
+        const { messages } = await this.#inner.demand({ type: 'history', channel, after, limit: MAX_RECENT });
+        for (const message of messages) heard.push({ type: 'message', channel, ...message });
+        after = messages.at(-1)?.position;
+        if (!after) return;
+        if (seen(recent[0].position, after))
+          recent.splice(0, 1, ...heard.filter(({ position }) => seen(position, recent[0].position)));
+      } catch (/** @type {any} */ { code, retryAfter }) {
+        if (code !== 'rate_limited') return;
+        await new Timers().pause(channel, retryAfter * SECOND);
+      }
+    }
   }
 
   /** Sends a tab what it has not heard. @param {Link} link @param {string} channel */

@@ -18,6 +18,33 @@ before(async () => {
 });
 after(() => browser.close());
 
+/**
+ * A browser of user 42 that may lack something, and the hub that its pages come from.
+ * @param {import('node:test').TestContext} t
+ * @param {string[]} lacks names in the global scope
+ */
+async function visit(t, lacks) {
+  const hub = await Replicas.create();
+  t.after(() => hub.remove());
+  await hub.start();
+  const context = await browser.newContext();
+  t.after(() => context.close());
+  await context.addCookies([hub.cookie('42')]);
+  await context.addInitScript((/** @type {string[]} */ names) => {
+    for (const name of names) Reflect.deleteProperty(globalThis, name);
+  }, lacks);
+  return {
+    hub,
+    context,
+    /** Opens a tab. */
+    async open() {
+      const page = await context.newPage();
+      await page.goto(`${hub.url}/healthz`);
+      return join(page);
+    },
+  };
+}
+
 /** Has a page connect, and note every message. @param {import('playwright-core').Page} page */
 async function join(page) {
   await page.evaluate(async () => {
@@ -69,20 +96,7 @@ for (const [way, lacks] of /** @type {[string, string[]][]} */ ([
   ['BroadcastChannel', ['SharedWorker']],
 ])) {
   test(`${way}: tabs close, crash and reload while messages come, and the others miss none`, async (t) => {
-    const hub = await Replicas.create();
-    t.after(() => hub.remove());
-    await hub.start();
-    const context = await browser.newContext();
-    t.after(() => context.close());
-    await context.addCookies([hub.cookie('42')]);
-    await context.addInitScript((/** @type {string[]} */ names) => {
-      for (const name of names) Reflect.deleteProperty(globalThis, name);
-    }, lacks);
-    const open = async () => {
-      const page = await context.newPage();
-      await page.goto(`${hub.url}/healthz`);
-      return join(page);
-    };
+    const { hub, context, open } = await visit(t, lacks);
     const closes = await open();
     const crashes = await open();
     const leaves = await open();
@@ -115,6 +129,29 @@ for (const [way, lacks] of /** @type {[string, string[]][]} */ ([
     assert.deepEqual([...before, ...(await told(reloads))], range(before[0], last));
     const heard = await told(stays);
     assert.deepEqual(heard, range(1, heard.length));
+    await hub.sessions(1);
+  });
+
+  test(`${way}: a tab that comes back late hears from the hub what the others heard long ago`, async (t) => {
+    const { hub, open } = await visit(t, lacks);
+    const stays = await open();
+    const leaves = await open();
+    const publish = async (/** @type {number} */ first, /** @type {number} */ last) => {
+      for (const number of range(first, last))
+        await hub.redis('fcall', 'aldaba_publish', '1', 'user:42', String(number));
+    };
+    await publish(1, 3);
+    await tells(leaves, 3);
+    await leaves.goto('about:blank');
+    await publish(4, 253); // more than the tabs keep, and than one page of the history
+    await tells(stays, 253);
+    await leaves.goBack();
+    await join(leaves);
+    await tells(leaves, 253);
+    await publish(254, 255);
+    for (const page of [stays, leaves]) await tells(page, 255);
+    assert.deepEqual(await told(leaves), range(4, 255));
+    assert.deepEqual(await told(stays), range(1, 255));
     await hub.sessions(1);
   });
 }

@@ -39,6 +39,16 @@ test('a position is compared within its epoch alone', () => {
   }
 });
 
+test('a welcome that comes late does not go back to what was heard', async (t) => {
+  const { connection, client, told } = await openClient(t, {}, { channel: 'a', position: at(1) });
+  connection.message('a', 2, at(2));
+  connection.welcome({ channel: 'a', position: at(1), recovered: true });
+  connection.message('a', 2, at(2));
+  connection.message('a', 3, at(3));
+  await heard(client, connection);
+  assert.deepEqual(told, ['a 2', 'a 3']);
+});
+
 test('the first connect does not resume, the next one says how far each channel was heard', async (t) => {
   const { hub, connection, client, told } = await openClient(
     t,

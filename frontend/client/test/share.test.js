@@ -285,7 +285,10 @@ for (const way of ['worker', 'leader']) {
     const behind = openTab(t, hub, { store: stored(at(1)) });
     const level = openTab(t, hub, { store: stored(at(3)) });
     const further = openTab(t, hub, { store: stored(at(0)) });
+    const { id: _, ...asked } = await connection.recall('gone');
+    assert.deepEqual(asked, { type: 'history', channel: 'a', after: at(0), limit: 100 });
     for (const { client } of [behind, level, further]) await until(client, 'open');
+    await tells(further, 1);
     connection.message('a', 4, at(4));
     assert.deepEqual(await tells(behind, 3), ['a 2', 'a 3', 'a 4']);
     assert.deepEqual(await tells(level, 1), ['a 4']);
@@ -311,10 +314,12 @@ for (const way of ['worker', 'leader']) {
     const behind = openTab(t, hub, { store: stored(at(1)) });
     assert.deepEqual(await tells(behind, 2), ['a 2', 'a 3']);
     const third = await lost(again);
+    await third.frame(); // where it resumes
     third.welcome({ channel: 'a', position: at(9), recovered: false });
     await tells(one, 3);
     const late = openTab(t, hub, { store: stored(at(2)) });
-    await until(late.client, 'open');
+    await third.recall('gone');
+    await tells(late, 1);
     third.message('a', 10, at(10));
     assert.deepEqual(await tells(late, 2), ['resync a', 'a 10']);
     third.send({ type: 'resync', channel: 'a', position: at(20) });
@@ -322,6 +327,7 @@ for (const way of ['worker', 'leader']) {
     await tells(one, 6);
     const later = openTab(t, hub, { store: stored(at(10)) });
     const after = openTab(t, hub, { store: stored(at(20)) });
+    await third.recall('gone');
     assert.deepEqual(await tells(later, 1), ['resync a']);
     assert.deepEqual(await tells(after, 1), ['a 21']);
   });
@@ -332,7 +338,120 @@ for (const way of ['worker', 'leader']) {
     await tells(one, 101);
     const tab = openTab(t, hub, { store: stored(at(2)) });
     assert.equal((await tells(tab, 99))[0], 'a 3');
-    assert.deepEqual(await tells(openTab(t, hub, { store: stored(at(1)) }), 1), ['resync a']);
+    const late = openTab(t, hub, { store: stored(at(1)) });
+    await connection.recall('gone');
+    assert.deepEqual(await tells(late, 1), ['resync a']);
+  });
+
+  test(`${way}: what is kept no more, the hub is asked for`, async (t) => {
+    const a = (first, last) => Array.from({ length: last - first + 1 }, (_, n) => `a ${first + n}`);
+    const { hub, connection, one } = await openTabs(t, {}, { channel: 'a', position: at(7), unread: 1 }, 'b');
+    const late = openTab(t, hub, { store: stored(at(1)) });
+    const later = openTab(t, hub, { store: stored(at(3)) });
+    for (const { client } of [late, later]) await until(client, 'open');
+    assert.deepEqual(late.client.channels, ['b']); // it need not wait for the other
+    connection.message('b', 1);
+    connection.message('a', 8, at(8)); // read from the log before this, the answer lacks it
+    assert.equal((await connection.recall(2, 3, 4)).after, at(1));
+    assert.equal((await connection.recall(5, 6, 7)).after, at(4));
+    assert.deepEqual(await tells(late, 8), ['b 1', ...a(2, 8)]);
+    assert.deepEqual(await tells(later, 6), ['b 1', ...a(4, 8)]); // what the other needed, too
+    const farther = openTab(t, hub, { store: stored(at(0)) });
+    assert.equal((await connection.recall(1, 2, 3, 4, 5, 6, 7, 8, 9)).after, at(0)); // ahead of what was sent
+    assert.deepEqual(await tells(farther, 8), a(1, 8));
+    connection.message('a', 9, at(9));
+    connection.message('a', 10, at(10));
+    assert.deepEqual(await tells(one, 4), ['b 1', ...a(8, 10)]);
+    assert.deepEqual(await tells(late, 10), ['b 1', ...a(2, 10)]);
+    assert.deepEqual(await tells(later, 8), ['b 1', ...a(4, 10)]);
+    assert.deepEqual(await tells(farther, 10), a(1, 10));
+    for (const { client } of [one, late, later, farther]) assert.equal(client.unread('a'), 4);
+    assert.deepEqual(await tells(openTab(t, hub, { store: stored(at(2)) }), 8), a(3, 10)); // now it is kept
+    assert.equal(connection.unread, 0);
+  });
+
+  test(`${way}: the hub is asked for one thing at a time, and again when that was too often`, async (t) => {
+    const channels = ['a', 'b', 'c'];
+    const { hub, connection } = await openTabs(
+      t,
+      {},
+      ...channels.map((channel) => ({ channel, position: at(3) })),
+    );
+    const positions = Object.fromEntries(channels.map((channel) => [channel, at(1)]));
+    const store = { getItem: () => JSON.stringify(positions), setItem: () => {} };
+    const late = openTab(t, hub, { store });
+    await until(late.client, 'open');
+    for (const channel of channels) {
+      for (const offset of [2, 3]) {
+        assert.equal((await connection.recall('rate_limited', 0.01)).channel, channel);
+        assert.equal(connection.unread, 0);
+        assert.equal((await connection.recall(offset)).after, at(offset - 1));
+      }
+    }
+    assert.deepEqual(await tells(late, 6), ['a 2', 'a 3', 'b 2', 'b 3', 'c 2', 'c 3']);
+  });
+
+  test(`${way}: a hub that cannot answer now is not waited for`, async (t) => {
+    const { hub, connection } = await openTabs(t, {}, { channel: 'a', position: at(3) });
+    const late = openTab(t, hub, { store: stored(at(1)) });
+    await connection.recall('unavailable', 1);
+    assert.deepEqual(await tells(late, 1), ['resync a']);
+  });
+
+  test(`${way}: a channel that is asked for while it is being left is joined again`, async (t) => {
+    const { connection, one, two } = await openTabs(t, {});
+    const first = two.client.subscribe('room');
+    await connection.join({ position: at(7) });
+    await first;
+    await two.client.unsubscribe('room');
+    const { id, type } = await connection.frame();
+    assert.equal(type, 'unsubscribe');
+    const again = one.client.subscribe('room');
+    await again; // it is still joined
+    connection.send({ type: 'left', id, channel: 'room', reason: 'unsubscribed' });
+    assert.equal((await connection.join({ position: at(8) })).type, 'subscribe');
+    connection.message('room', 9, at(9));
+    assert.deepEqual(await tells(one, 2), ['left room unsubscribed', 'room 9']);
+    assert.deepEqual(two.told, ['left room unsubscribed']);
+  });
+
+  test(`${way}: a tab that waits for the hub is told when it goes, and asks the next`, async (t) => {
+    const { hub, connection, one } = await openTabs(t, {}, { channel: 'a', position: at(7) });
+    const late = openTab(t, hub, { store: stored(at(1)) });
+    await until(late.client, 'open');
+    await connection.frame();
+    const waiting = until(late.client, 'waiting');
+    connection.socket.terminate();
+    await waiting;
+    one.client.reconnect();
+    const again = await hub.connection();
+    assert.deepEqual((await again.frame()).positions, { a: at(7) });
+    again.welcome({ channel: 'a', position: at(7), recovered: true });
+    await again.recall(2, 3, 4, 5, 6, 7);
+    assert.deepEqual(await tells(late, 6), ['a 2', 'a 3', 'a 4', 'a 5', 'a 6', 'a 7']);
+    assert.deepEqual(one.told, []);
+  });
+
+  test(`${way}: a channel that is left while the hub is asked is not joined`, async (t) => {
+    const { hub, connection } = await openTabs(t, {}, { channel: 'a', position: at(7) }, 'b');
+    const late = openTab(t, hub, { store: stored(at(1)) });
+    await until(late.client, 'open');
+    connection.send({ type: 'left', channel: 'a', reason: 'revoked' });
+    await connection.recall(2, 3, 4, 5, 6, 7);
+    connection.message('b', 1);
+    assert.deepEqual(await tells(late, 1), ['b 1']);
+    assert.deepEqual(late.client.channels, ['b']);
+  });
+
+  test(`${way}: over server-sent events what is kept no more is lost, and told`, async (t) => {
+    if (way === 'worker') await fakeWorkers();
+    fake('WebSocket', undefined);
+    const hub = await startHub(t);
+    const one = openTab(t, hub, { WebSocket: undefined });
+    (await hub.stream()).welcome({ channel: 'a', position: at(7) });
+    await until(one.client, 'open');
+    const late = openTab(t, hub, { WebSocket: undefined, store: stored(at(1)) });
+    assert.deepEqual(await tells(late, 1), ['resync a']);
   });
 
   test(`${way}: over server-sent events, too, each tab has its own channels`, async (t) => {
@@ -471,7 +590,15 @@ test('a tab that greets twice is asked for its token once, and its answer counts
   const share = new Share((options) => {
     made.push(options.getToken());
     const off = () => {};
-    return { state: 'connecting', channels: [], onState: off, onLeft: off, onError: off, close: off };
+    return {
+      state: 'connecting',
+      channels: [],
+      onState: off,
+      onLeft: off,
+      onResync: off,
+      onError: off,
+      close: off,
+    };
   });
   const asked = [];
   const greeting = { type: 'resume', positions: {}, token: true };
@@ -480,6 +607,28 @@ test('a tab that greets twice is asked for its token once, and its answer counts
   share.take('tab', () => {}, { type: 'token', token: 't1' });
   assert.equal(await made[0], 't1');
   assert.deepEqual(asked, ['token']);
+});
+
+test('a tab that greets twice while the hub is asked for it hears all that comes after', async (t) => {
+  const hub = await startHub(t);
+  const one = openTab(t, hub);
+  const connection = await hub.connection();
+  connection.welcome({ channel: 'a', position: at(7) }, 'b');
+  await until(one.client, 'open');
+  const late = openTab(t, hub, { store: stored(at(1)) });
+  await until(late.client, 'open');
+  const { id } = await connection.frame();
+  const lead = new BroadcastChannel(`aldaba true ${hub.url}`);
+  t.after(() => lead.close());
+  const greeted = until(late.client, 'connecting');
+  lead.postMessage({ lead: true });
+  await greeted;
+  await until(late.client, 'open');
+  connection.send({ type: 'error', id, code: 'gone', message: 'too old' });
+  await tells(late, 2);
+  connection.message('a', 8, at(8));
+  connection.message('a', 9, at(9));
+  assert.deepEqual(await tells(late, 4), ['resync b', 'resync a', 'a 8', 'a 9']);
 });
 
 test('where nothing can be shared, each tab has a connection of its own', async (t) => {
