@@ -17,7 +17,7 @@ const maxDepth = 32
 
 // registered are the names that mean something to whoever verifies a token
 // (RFC 7519 section 4.1, RFC 7515 section 4.1, RFC 7797).
-var registered = []string{
+var registered = [...]string{
 	"iss", "sub", "aud", "exp", "nbf", "iat", "jti",
 	"alg", "jku", "jwk", "kid", "x5u", "x5c", "x5t", "x5t#S256", "typ", "cty", "crit", "b64",
 }
@@ -29,7 +29,14 @@ type member struct {
 	text string
 }
 
+func (m member) exists() bool   { return m.kind != 0 }
 func (m member) isString() bool { return m.kind == '"' }
+
+// members are those of an object, in the order of registered.
+type members [len(registered)]member
+
+// of returns a registered member. It need not exist.
+func (m *members) of(name string) member { return m[slices.Index(registered[:], name)] }
 
 // decoders read without a buffer of their own for each token.
 var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
@@ -38,27 +45,26 @@ var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
 // JSON readers could take for different objects (RFC 8725 section 2.4): members that
 // occur twice at any depth, registered names in another case, text that is not Unicode,
 // and anything after the object. Of these the decoder itself refuses all but the case.
-func scanObject(data []byte) (map[string]member, error) {
+func scanObject(data []byte) (found members, err error) {
 	d := decoders.Get().(*jsontext.Decoder) //nolint:forcetypeassert // see decoders
 	defer decoders.Put(d)
 	d.Reset(bytes.NewBuffer(data))
 	if d.PeekKind() != '{' {
-		return nil, errors.New("not a JSON object")
+		return found, errors.New("not a JSON object")
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return nil, notJSON(err)
+		return found, notJSON(err)
 	}
-	found := make(map[string]member)
 	for d.PeekKind() != '}' {
-		if err := scanMember(d, found); err != nil {
-			return nil, err
+		if err := scanMember(d, &found); err != nil {
+			return found, err
 		}
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return nil, notJSON(err)
+		return found, notJSON(err)
 	}
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("not JSON: something follows the object")
+		return found, errors.New("not JSON: something follows the object")
 	}
 	return found, nil
 }
@@ -67,7 +73,7 @@ func scanObject(data []byte) (map[string]member, error) {
 func notJSON(err error) error { return fmt.Errorf("not JSON: %.150s", err.Error()) }
 
 // scanMember reads one member of the outermost object and notes a registered one.
-func scanMember(d *jsontext.Decoder, found map[string]member) error {
+func scanMember(d *jsontext.Decoder, found *members) error {
 	token, err := d.ReadToken()
 	if err != nil {
 		return notJSON(err)
@@ -87,12 +93,13 @@ func scanMember(d *jsontext.Decoder, found map[string]member) error {
 			return fmt.Errorf("nested deeper than %d", maxDepth)
 		}
 	}
-	if !slices.Contains(registered, name) {
+	at := slices.Index(registered[:], name)
+	if at < 0 {
 		return nil
 	}
 	if m.isString() {
 		m.text = token.String()
 	}
-	found[name] = m
+	found[at] = m
 	return nil
 }

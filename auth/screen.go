@@ -60,11 +60,11 @@ func split(token string) (header, payload string, err error) {
 }
 
 func screenHeader(part string) (algorithm string, err error) {
-	members, err := decodeObject(part)
+	found, err := decodeObject(part)
 	if err != nil {
 		return "", err
 	}
-	stated := members["alg"]
+	stated := found.of("alg")
 	if !stated.isString() {
 		return "", errors.New("alg is missing or not a string")
 	}
@@ -74,26 +74,26 @@ func screenHeader(part string) (algorithm string, err error) {
 	// RFC 7515 section 4.1.11: what is not understood and critical is refused,
 	// and the hub understands no extension. b64 (RFC 7797) is one.
 	for _, name := range []string{"crit", "b64"} {
-		if _, ok := members[name]; ok {
+		if found.of(name).exists() {
 			return "", fmt.Errorf("%s is not supported", name)
 		}
 	}
-	if typ, ok := members["typ"]; ok && !isTokenType(typ) {
+	if typ := found.of("typ"); typ.exists() && !isTokenType(typ) {
 		return "", errors.New("typ is neither JWT nor at+jwt")
 	}
-	if kid, ok := members["kid"]; ok && !isKeyID(kid) {
+	if kid := found.of("kid"); kid.exists() && !isKeyID(kid) {
 		return "", fmt.Errorf("kid is not a string of 1 to %d bytes", maxKeyID)
 	}
 	return stated.text, nil
 }
 
 func screenPayload(part string) (issuer string, err error) {
-	members, err := decodeObject(part)
+	found, err := decodeObject(part)
 	if err != nil {
 		return "", err
 	}
-	stated, ok := members["iss"]
-	if ok && !stated.isString() {
+	stated := found.of("iss")
+	if stated.exists() && !stated.isString() {
 		return "", errors.New("iss is not a string")
 	}
 	return stated.text, nil
@@ -111,10 +111,10 @@ func isKeyID(kid member) bool {
 	return kid.isString() && kid.text != "" && len(kid.text) <= maxKeyID
 }
 
-func decodeObject(part string) (map[string]member, error) {
+func decodeObject(part string) (members, error) {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(part)
 	if err != nil {
-		return nil, errors.New("not base64url")
+		return members{}, errors.New("not base64url")
 	}
 	return scanObject(data)
 }
