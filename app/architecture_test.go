@@ -22,22 +22,22 @@ var rooms = map[string][]string{
 	"hub/broker": {"auth", "hub"},
 	"frontend":   {"auth", "hub"},
 	"app/server": {"auth", "hub", "hub/broker", "frontend"},
-	"app":        {"auth", "hub", "hub/broker", "frontend", "app/server", "app/bench", "app/bench/crowd", "app/bench/naive"},
+	"app":        {"auth", "hub", "hub/broker", "frontend", "app/server", "app/bench", "app/bench/crowd", "app/bench/peer"},
 
 	// The benchmark looks at a hub from outside: it imports none.
 	"app/bench":       {"auth", "app/bench/crowd"},
 	"app/bench/crowd": {"auth"},
-	"app/bench/naive": {"auth"},
+	"app/bench/peer":  {"auth"},
 
 	"internal/redistest": {}, // for tests; no room may import it
 }
 
 // owners says which rooms may import a library; every other room may not.
 var owners = map[string][]string{
-	"github.com/gin-gonic/gin":      {"app/server", "app/bench/naive"},
-	"github.com/olahol/melody":      {"hub", "app/bench/naive"},
-	"github.com/gorilla/websocket":  {"hub", "app"},
-	"github.com/redis/go-redis":     {"hub/broker", "internal/redistest", "app/bench/naive"},
+	"github.com/gin-gonic/gin":      {"app/server", "app/bench/peer"},
+	"github.com/olahol/melody":      {"hub", "app/bench/peer"},
+	"github.com/gorilla/websocket":  {"hub", "app", "app/bench/peer"},
+	"github.com/redis/go-redis":     {"hub/broker", "internal/redistest", "app/bench/peer"},
 	"github.com/alicebob/miniredis": {"hub/broker"},
 	"github.com/golang-jwt/jwt":     {"auth"},
 	"github.com/MicahParks/keyfunc": {"auth"},

@@ -37,7 +37,7 @@ type benchCmd struct {
 	Window   int           `default:"1000" help:"Private messages under way at most, without --rate."`
 	Durable  bool          `help:"Private messages are recorded, and sessions resume."`
 	Churn    float64       `placeholder:"PART" help:"Part of the sessions that reconnects each minute, such as 0.1; needs --rate."`
-	Compare  string        `enum:",naive" default:"" placeholder:"naive" help:"Measure the naive gin and melody hub, too, and print ratios."`
+	Compare  string        `enum:",naive,floor" default:"" placeholder:"PEER" help:"Measure another hub, too, and print ratios: naive is Gin and melody as they come, floor the least that gorilla can do with."`
 	Pin      bool          `default:"true" negatable:"" help:"Give the hub a core for itself."`
 
 	URL     string `name:"url" placeholder:"WS" help:"A hub that runs already: ws://HOST[:PORT]/ws, over IPv4 and without TLS."`
@@ -174,16 +174,16 @@ func (c *benchCmd) configuration(sh *shell, o *bench.Options) error {
 	return nil
 }
 
-// measure prints what one scenario comes to, beside the naive hub if asked to. If one of
+// measure prints what one scenario comes to, beside another hub if asked to. If one of
 // them fails, the one before is printed nevertheless.
 func (c *benchCmd) measure(ctx context.Context, sh *shell, o bench.Options) error {
-	hubs := []bool{false}
+	hubs := []string{""}
 	if c.Compare != "" {
-		hubs = append(hubs, true)
+		hubs = append(hubs, c.Compare)
 	}
 	var results []bench.Result
 	var failed error
-	for _, o.Naive = range hubs {
+	for _, o.Peer = range hubs {
 		r, err := bench.Run(ctx, o)
 		if err != nil {
 			failed = err

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"aldaba/app/bench/crowd"
-	"aldaba/app/bench/naive"
+	"aldaba/app/bench/peer"
 	"aldaba/auth"
 )
 
@@ -23,17 +23,18 @@ func signForCrowd(o *crowd.Connect, user string, claims map[string]any) (string,
 	return token, err
 }
 
-// benchNaiveCmd is what --compare naive measures.
-type benchNaiveCmd struct {
+// benchPeerCmd is what --compare measures.
+type benchPeerCmd struct {
+	Name   string `arg:"" enum:"naive,floor"`
 	Listen string `required:""`
 	Redis  string `required:""`
-	Secret string `required:"" env:"NAIVE_SECRET"`
+	Secret string `required:"" env:"PEER_SECRET"`
 }
 
-func (c benchNaiveCmd) Run(ctx context.Context) error {
+func (c benchPeerCmd) Run(ctx context.Context) error {
 	l, err := listen(ctx, c.Listen, "--listen")
 	if err != nil {
 		return err
 	}
-	return naive.Serve(ctx, l, c.Redis, auth.Issuer{Algorithm: "HS256", Secret: c.Secret})
+	return peer.Peers[c.Name](ctx, l, c.Redis, auth.Issuer{Algorithm: "HS256", Secret: c.Secret})
 }

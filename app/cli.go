@@ -28,7 +28,7 @@ type cli struct {
 	Version     versionCmd     `cmd:"" help:"Say which version this is."`
 	Healthcheck healthcheckCmd `cmd:"" hidden:"" help:"Ask a running hub whether it is alive, for containers."`
 	BenchCrowd  benchCrowdCmd  `cmd:"" hidden:""`
-	BenchNaive  benchNaiveCmd  `cmd:"" hidden:""`
+	BenchPeer   benchPeerCmd   `cmd:"" hidden:""`
 }
 
 // usageError is a fault of the command line, not of the world.

@@ -43,7 +43,7 @@ type Options struct {
 	Room    string // its rooms, with {rooms} for the name
 
 	Executable string    // aldaba
-	Naive      bool      // measure the naive hub instead of a child
+	Peer       string    // what is started instead of aldaba: naive or floor
 	Progress   io.Writer // how far it is
 	Live       bool      // Progress is a terminal: one line, overwritten
 }
@@ -94,8 +94,8 @@ func (o *Options) checkHub() error {
 		return err
 	}
 	switch {
-	case o.Naive:
-		return errors.New("the naive hub is started here, and has no --url")
+	case o.Peer != "":
+		return fmt.Errorf("%s is started here, and has no --url", o.Peer)
 	case o.Redis.Address == "" && used(o.Scenario, "redis"):
 		return errors.New("--url needs --redis: messages are published there")
 	case o.PID < 0:

@@ -58,7 +58,7 @@ func TestCheck(t *testing.T) {
 		{"--churn is", func(o *Options) { o.Rate, o.Churn = 1, math.NaN() }},
 		{"--churn is", func(o *Options) { o.Rate, o.Churn = 1, -1 }},
 		{"--churn needs", func(o *Options) { o.Churn = 1 }},
-		{"no --url", func(o *Options) { o.Naive = true }},
+		{"no --url", func(o *Options) { o.Peer = "naive" }},
 		{"needs --redis", func(o *Options) { o.Redis = crowd.Redis{} }},
 		{"needs --redis", func(o *Options) { o.Scenario, o.For, o.Redis = "expire", 5*time.Second, crowd.Redis{} }},
 		{"--pid", func(o *Options) { o.PID = -1 }},

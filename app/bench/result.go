@@ -15,7 +15,7 @@ import (
 // Result is what one scenario came to: of several runs the median of each figure. A
 // figure that was not measured is zero and left out.
 type Result struct {
-	Hub      string  `json:"hub"` // aldaba, naive, or a URL
+	Hub      string  `json:"hub"` // aldaba, naive, floor, or a URL
 	Scenario string  `json:"scenario"`
 	Sessions int     `json:"sessions"`
 	Runs     int     `json:"runs"`

@@ -43,10 +43,7 @@ func (o *Options) runs() int {
 }
 
 func (o *Options) name() string {
-	if o.Naive {
-		return "naive " + o.Scenario
-	}
-	return o.Scenario
+	return strings.TrimSpace(o.Peer + " " + o.Scenario)
 }
 
 // run is one measurement under way.
@@ -73,8 +70,8 @@ func runOnce(ctx context.Context, o *Options, files int, title string) (Result, 
 		Hub: "aldaba", Scenario: o.Scenario, Sessions: o.Sessions, Runs: 1, Faults: make(map[string]int),
 	}}
 	switch {
-	case o.Naive:
-		r.result.Hub = "naive"
+	case o.Peer != "":
+		r.result.Hub = o.Peer
 	case !o.own():
 		r.result.Hub = o.URL
 	}

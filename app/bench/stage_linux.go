@@ -134,9 +134,9 @@ func (s *stage) startHub(ctx context.Context) error {
 	r := &replica{url: "ws://" + address + "/ws", admin: admin}
 	// What this process' environment says of a hub's configuration is for another one.
 	environ := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ALDABA_") })
-	args := []string{"bench-naive", "--listen", address, "--redis", s.redis.Address}
-	if s.options.Naive {
-		environ = append(environ, "NAIVE_SECRET="+s.secret)
+	args := []string{"bench-peer", s.options.Peer, "--listen", address, "--redis", s.redis.Address}
+	if s.options.Peer != "" {
+		environ = append(environ, "PEER_SECRET="+s.secret)
 	} else {
 		text, err := json.Marshal(s.config(address, admin))
 		if err != nil {

@@ -37,7 +37,7 @@ var apart = []struct{ one, other, why string }{
 	{"plot", "churn", "it begins with as many messages as the hub holds, and churn needs a rate"},
 	{"plot", "compare", "it draws one hub"},
 	{"compare", "url", "it goes with a hub that is started here"},
-	{"compare", "durable", "the naive hub records nothing"},
+	{"compare", "durable", "peers record nothing"},
 	{"pin", "url", "a hub that runs already stays where it is"},
 }
 
