@@ -41,32 +41,32 @@ func (m *members) of(name string) member { return m[slices.Index(registered[:], 
 // decoders read without a buffer of their own for each token.
 var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
 
-// scanObject returns the registered members of a JSON object. It refuses what two
+// scanObject finds the registered members of a JSON object. It refuses what two
 // JSON readers could take for different objects (RFC 8725 section 2.4): members that
 // occur twice at any depth, registered names in another case, text that is not Unicode,
 // and anything after the object. Of these the decoder itself refuses all but the case.
-func scanObject(data []byte) (found members, err error) {
+func scanObject(data []byte, found *members) error {
 	d := decoders.Get().(*jsontext.Decoder) //nolint:forcetypeassert // see decoders
 	defer decoders.Put(d)
 	d.Reset(bytes.NewBuffer(data))
 	if d.PeekKind() != '{' {
-		return found, errors.New("not a JSON object")
+		return errors.New("not a JSON object")
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return found, notJSON(err)
+		return notJSON(err)
 	}
 	for d.PeekKind() != '}' {
-		if err := scanMember(d, &found); err != nil {
-			return found, err
+		if err := scanMember(d, found); err != nil {
+			return err
 		}
 	}
 	if _, err := d.ReadToken(); err != nil {
-		return found, notJSON(err)
+		return notJSON(err)
 	}
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return found, errors.New("not JSON: something follows the object")
+		return errors.New("not JSON: something follows the object")
 	}
-	return found, nil
+	return nil
 }
 
 // notJSON says why, in a line for the log: jsontext repeats names, however long.

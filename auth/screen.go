@@ -60,8 +60,8 @@ func split(token string) (header, payload string, err error) {
 }
 
 func screenHeader(part string) (algorithm string, err error) {
-	found, err := decodeObject(part)
-	if err != nil {
+	var found members
+	if err := decodeObject(part, &found); err != nil {
 		return "", err
 	}
 	stated := found.of("alg")
@@ -88,8 +88,8 @@ func screenHeader(part string) (algorithm string, err error) {
 }
 
 func screenPayload(part string) (issuer string, err error) {
-	found, err := decodeObject(part)
-	if err != nil {
+	var found members
+	if err := decodeObject(part, &found); err != nil {
 		return "", err
 	}
 	stated := found.of("iss")
@@ -111,10 +111,10 @@ func isKeyID(kid member) bool {
 	return kid.isString() && kid.text != "" && len(kid.text) <= maxKeyID
 }
 
-func decodeObject(part string) (members, error) {
+func decodeObject(part string, found *members) error {
 	data, err := base64.RawURLEncoding.Strict().DecodeString(part)
 	if err != nil {
-		return members{}, errors.New("not base64url")
+		return errors.New("not base64url")
 	}
-	return scanObject(data)
+	return scanObject(data, found)
 }
