@@ -19,7 +19,7 @@ const (
 )
 
 // tendMemory gives memory back when many sessions have come at once, as count says, until
-// ctx ends. Each leaves 23 KiB of garbage behind, 8 of them buffers of net/http, and the
+// ctx ends. Each leaves 22 KiB of garbage behind, 8 of them buffers of net/http, and the
 // heap that this took would stay resident for minutes: 3 KiB for each session
 // (docs/performance.md).
 func tendMemory(ctx context.Context, count func() int) {
