@@ -395,21 +395,6 @@ func TestHeadHasTheHeadersOfGet(t *testing.T) {
 	}
 }
 
-func TestClientModule(t *testing.T) {
-	s := start(t, nil)
-	answer, body := s.do(http.MethodGet, s.public+"/aldaba.js", "", "Origin: https://app.example.com")
-	if answer.StatusCode != http.StatusOK || !strings.Contains(answer.Header.Get("Content-Type"), "javascript") || !strings.Contains(body, "aldaba.v1") {
-		t.Errorf("%d %v", answer.StatusCode, answer.Header)
-	}
-	if answer.Header.Get("Access-Control-Allow-Origin") != "*" {
-		t.Error("a module of another origin takes CORS")
-	}
-	again, body := s.do(http.MethodGet, s.public+"/aldaba.js", "", "If-None-Match: "+answer.Header.Get("ETag"))
-	if again.StatusCode != http.StatusNotModified || body != "" {
-		t.Error(again.Status)
-	}
-}
-
 func TestPipelinedRequestsAreBothAnswered(t *testing.T) {
 	s := start(t, nil)
 	answers, _ := s.raw("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
