@@ -10,7 +10,7 @@ export const TARGET = `${CLIENT}aldaba.min.js`;
 
 /** What modules call each other's parts, and nothing else: no page, frame or browser knows these names. */
 const INTERNAL =
-  /^(receiveOnly|onbeat|shared|wants|asking|tap|wake|link|giveUp|unpin|pin|revert|save|held|hold|again|run|end|count|promise|drop|take|way|later|demand|pause|stop|stopAll|of|tell|call|ask|settle|refuse|resolve|reject)$/;
+  /^(receiveOnly|onbeat|shared|wants|hears|reached|asking|tap|wake|link|giveUp|unpin|pin|revert|save|held|hold|again|run|end|count|promise|drop|take|way|later|demand|pause|stop|stopAll|of|tell|call|ask|settle|refuse|resolve|reject)$/;
 
 /** Bundled by one, and said in fewer bytes by another. @returns {Promise<string>} the module, whole and without comments but for where it comes from */
 export async function minified() {
@@ -26,8 +26,8 @@ export async function minified() {
   const { code } = await minify(outputFiles[0].text, {
     module: true,
     ecma: 2022,
-    compress: { passes: 3 },
-    format: { preamble: '// MIT. Source: frontend/client/aldaba.js' },
+    compress: { passes: 3, sequences: false },
+    format: { preamble: '// MIT: frontend/client/aldaba.js' },
   });
   return `${code}\n`;
 }

@@ -1,7 +1,7 @@
 // aldaba: the client of the Aldaba hub, for browsers and Node. It speaks aldaba.v1 and depends on nothing.
 
-import { Commands, noAnswer } from './commands.js';
-import { AldabaError } from './error.js';
+import { Commands } from './commands.js';
+import { AldabaError, noAnswer } from './error.js';
 import { Holdback } from './holdback.js';
 import { checkChannel, Listeners } from './listeners.js';
 import { Positions, seen } from './positions.js';
@@ -123,6 +123,8 @@ export class Client {
   #wanted = new Map();
   /** @type {Set<string>} */
   #joined = new Set();
+  /** @type {Set<string>} joined as long as the hub has not answered that they are left: nobody can count on them */
+  #leaving = new Set();
   /** @type {Set<string>} joined in an earlier session and not yet in this one: messages may have been missed */
   #missed = new Set();
   #asking = 0;
@@ -135,17 +137,11 @@ export class Client {
   #expiring = false;
   #refreshing = 0;
 
+  #errors = new Listeners(print);
   /** Tells of what rejects no promise. */
   #report = (/** @type {unknown} */ error) => {
-    const listeners = this.#listeners.of('error');
-    if (!listeners.length) console.error('aldaba:', error);
-    for (const fn of listeners) {
-      try {
-        fn(error);
-      } catch (another) {
-        console.error('aldaba:', another);
-      }
-    }
+    if (!this.#errors.of('error').length) print(error);
+    this.#errors.tell('error', error);
   };
 
   /** By channel. */
@@ -177,7 +173,7 @@ export class Client {
     this.#share = share;
     this.#positions = inner.positions ?? new Positions(store);
     this.#tap = inner.tap;
-    inner.wake = this.#wake;
+    inner.wake = () => this.#look();
     inner.demand = (/** @type {any} */ frame) => this.#now(frame);
     this.#listenToPage(true);
     this.#connect();
@@ -200,7 +196,7 @@ export class Client {
 
   /** The channels that are joined now. @returns {string[]} */
   get channels() {
-    return [...this.#joined];
+    return [...this.#joined].filter((channel) => !this.#leaving.has(channel));
   }
 
   /**
@@ -287,7 +283,7 @@ export class Client {
    * @param {(error: any) => void} fn
    */
   onError(fn) {
-    return this.#listeners.add('error', fn);
+    return this.#errors.add('error', fn);
   }
 
   /**
@@ -311,7 +307,7 @@ export class Client {
     checkChannel(channel);
     if (this.#state === 'closed') throw new AldabaError('closed', 'the client is closed');
     this.#wanted.set(channel, want);
-    if (this.#joined.has(channel)) this.#hold(want);
+    if (this.#joined.has(channel)) this.#hold(channel);
     else if (this.#state === 'open') this.#ask();
   }
 
@@ -325,17 +321,27 @@ export class Client {
     const want = this.#wanted.get(channel);
     this.#forgo(channel);
     want?.reject(new AldabaError('unsubscribed', 'unsubscribed meanwhile'));
-    if (this.#state !== 'open' || !(want || this.#joined.has(channel))) return;
+    if (this.#state !== 'open' || !(want || this.#joined.has(channel))) {
+      if (this.#socket?.shared) this.#send({ type: 'unsubscribe', channel }); // whoever holds it asks for it no more
+      return;
+    }
     if (this.#receiveOnly) {
       this.#unstream(channel);
       return;
     }
+    this.#leaving.add(channel);
     try {
       await this.#commands.ask({ type: 'unsubscribe', channel });
     } catch (error) {
       // Without the connection, or the channel, there is nothing to leave.
-      if (!['not_joined', 'connection_lost', 'closed'].includes(/** @type {any} */ (error)?.code))
-        throw error;
+      if (['not_joined', 'connection_lost', 'closed'].includes(/** @type {any} */ (error)?.code)) return;
+      if (this.#wanted.has(channel)) {
+        this.#joined.delete(channel); // it may be, or not: the hub's answer tells
+        this.#ask();
+      }
+      throw error;
+    } finally {
+      this.#leaving.delete(channel);
     }
   }
 
@@ -435,7 +441,7 @@ export class Client {
     }
     if (attempt !== this.#attempt) return;
     if (this.#token && this.#token === this.#spent) {
-      this.#end(EXPIRED, 'getToken gave the refused token again');
+      this.#end(EXPIRED, 'getToken gave the same token again');
       return;
     }
     this.#open();
@@ -578,7 +584,7 @@ export class Client {
     this.#attempt++;
     this.#timers.stopAll();
     this.#probing = this.#expiring = false;
-    for (const channel of this.#joined) this.#missed.add(channel);
+    for (const channel of this.channels) this.#missed.add(channel);
     this.#joined.clear();
     this.#commands.end(code);
   }
@@ -727,8 +733,7 @@ export class Client {
     const lost = (this.#missed.delete(channel) || heard) && !recovered;
     // A welcome of a shared connection may be late: more was heard since it was asked for.
     if (!lost && !seen(position, heard)) this.#positions.set(channel, position);
-    const want = this.#wanted.get(channel);
-    if (want) this.#hold(want);
+    this.#hold(channel);
     this.#listeners.tell('joined', channel);
     this.#count(channel, unread, this.#unread.get(channel)?.read);
     if (lost && this.#joined.has(channel)) this.#lose({ channel, position });
@@ -830,8 +835,10 @@ export class Client {
     this.#positions.set(channel);
   }
 
-  /** @param {Subscription} want */
-  #hold(want) {
+  /** Who asked for the channel has it, unless it is about to be left: then it is asked for again. @param {string} channel */
+  #hold(channel) {
+    const want = this.#wanted.get(channel);
+    if (!want || this.#leaving.has(channel)) return;
     want.held = true;
     want.resolve();
   }
@@ -883,7 +890,7 @@ export class Client {
       const gap = this.#timers.pause('gap', ASK_GAP);
       const position = this.#positions.get(channel);
       const error = await this.#commands.ask({ type: 'subscribe', channel, position }).then(
-        () => null,
+        () => undefined,
         (/** @type {AldabaError} */ reason) => reason,
       );
       if (attempt !== this.#attempt) return;
@@ -912,16 +919,16 @@ export class Client {
   #noAnswer() {
     for (const [channel, want] of this.#wanted) {
       if (this.#joined.has(channel) || want.held) continue;
-      this.#giveUp(channel, want, noAnswer());
+      this.#giveUp(channel, want);
     }
   }
 
-  /** The hub will not join it. @param {string} channel @param {Subscription} want @param {AldabaError | null} error */
-  #giveUp(channel, want, error) {
+  /** The hub will not join it. @param {string} channel @param {Subscription} want @param {AldabaError} [error] */
+  #giveUp(channel, want, error = noAnswer()) {
     this.#streamed.delete(channel);
     this.#forgo(channel);
-    want.reject(error ?? new AldabaError('bad_frame', 'another channel was joined'));
-    if (want.held) this.#listeners.tell('left', channel, error?.code);
+    want.reject(error);
+    if (want.held) this.#listeners.tell('left', channel, error.code);
   }
 
   /** Answers `expiring` with a fresh token, and keeps trying until the hub takes it or cuts the session. */
@@ -935,8 +942,7 @@ export class Client {
       try {
         const token = await fetchToken(this.#getToken, this.#timers);
         if (attempt !== this.#attempt) return;
-        if (token === this.#token)
-          throw new AldabaError('bad_token', 'getToken gave the expiring token again');
+        if (token === this.#token) throw new AldabaError('bad_token', 'getToken gave the same token again');
         await this.#commands.ask({ type: 'refresh', token });
         if (attempt !== this.#attempt) return;
         this.#token = token;
@@ -975,11 +981,14 @@ export class Client {
 
   /** The page is seen again, or the network is back: look at once. */
   #wake = () => {
-    if (globalThis.document?.visibilityState === 'hidden') return;
+    if (globalThis.document?.visibilityState !== 'hidden') this.#look();
+  };
+
+  #look() {
     if (this.#socket?.shared) this.#send({ type: 'wake' });
     if (this.#state === 'open') this.#probe();
-    else if (this.#state === 'waiting' && !this.#socket) this.#connect();
-  };
+    else if (this.#state === 'waiting' && !this.#socket) this.reconnect();
+  }
 
   #leavePage = (/** @type {any} */ event) => {
     this.#positions.save();
@@ -1002,6 +1011,11 @@ export class Client {
     this.#info = info;
     this.#listeners.tell('state', state, info);
   }
+}
+
+/** @param {unknown} error */
+function print(error) {
+  console.error('aldaba:', error);
 }
 
 /** @returns {Subscription} */

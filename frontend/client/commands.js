@@ -1,6 +1,6 @@
 // What the hub was asked and has not answered yet.
 
-import { AldabaError } from './error.js';
+import { AldabaError, noAnswer } from './error.js';
 import { SECOND } from './time.js';
 
 const ANSWER_TIMEOUT = 15 * SECOND;
@@ -53,8 +53,4 @@ export class Commands {
     this.#timers.stop(id);
     return command;
   }
-}
-
-export function noAnswer() {
-  return new AldabaError('timeout', 'the hub did not answer in time');
 }

@@ -13,3 +13,8 @@ export class AldabaError extends Error {
     this.retryAfter = retryAfter;
   }
 }
+
+/** @param {string} [who] */
+export function noAnswer(who = 'the hub') {
+  return new AldabaError('timeout', `${who} did not answer in time`);
+}

@@ -2,7 +2,7 @@
 
 export const PREFIX = 'aldaba ';
 
-/** @type {Set<string>} what this page may not use although it is there */
+/** @type {Set<string | undefined>} what this page may not use although it is there */
 export const broken = new Set();
 export const locks = () => (broken.has('locks') ? undefined : globalThis.navigator?.locks);
 

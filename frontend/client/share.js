@@ -13,9 +13,9 @@ import { SECOND, Timers } from './time.js';
  * @typedef {object} Link to a tab
  * @property {(frame: object) => void} send
  * @property {boolean} token whether the tab can give one
- * @property {Record<string, string>} positions up to where it has heard
+ * @property {Record<string, string>} reached up to where it has heard
  * @property {Set<string>} wants the channels it has asked for
- * @property {Set<string>} joined
+ * @property {Set<string>} hears the channels that it has joined
  * @property {Map<string, any>} asking the ids of its commands that wait for a channel
  */
 
@@ -66,14 +66,6 @@ export class Share {
       case 'unsubscribe':
         this.#unsubscribe(link, frame);
         break;
-      case 'publish':
-      case 'ack':
-      case 'history':
-        this.#inner.demand(frame).then(
-          (/** @type {object} */ answer) => link.send({ ...answer, id: frame.id }),
-          (/** @type {any} */ error) => refuse(link, frame.id, error),
-        );
-        break;
       case 'ping':
         link.send({ type: 'pong' });
         break;
@@ -85,6 +77,12 @@ export class Share {
         break;
       case 'bye':
         this.drop(id);
+        break;
+      default: // is for the hub
+        this.#inner.demand(frame).then(
+          (/** @type {object} */ answer) => link.send({ ...answer, id: frame.id }),
+          (/** @type {any} */ error) => refuse(link, frame.id, error),
+        );
     }
   }
 
@@ -114,9 +112,9 @@ export class Share {
     const link = Object.assign(known ?? {}, {
       send,
       token,
-      positions,
+      reached: positions,
       wants: new Set(),
-      joined: new Set(),
+      hears: new Set(),
       asking: new Map(),
     });
     this.#links.set(id, link);
@@ -145,7 +143,7 @@ export class Share {
     });
     client.onLeft((channel, reason) => this.#left(channel, reason));
     client.onResync((channel) => {
-      for (const { positions } of this.#links.values()) delete positions[channel]; // no use to ask for what came since
+      for (const { reached } of this.#links.values()) delete reached[channel]; // no use to ask for what came since
     });
     client.onError((error) => {
       for (const link of this.#links.values()) refuse(link, undefined, error);
@@ -163,26 +161,25 @@ export class Share {
   /** @param {Link} link @param {any} frame */
   #subscribe(link, { id, channel, position }) {
     link.wants.add(channel);
-    if (link.joined.has(channel)) {
+    if (link.hears.has(channel)) {
       link.send({ type: 'joined', id, channel });
       return;
     }
     if (position) {
-      link.positions[channel] = position;
+      link.reached[channel] = position;
       this.#seed(channel, position);
     }
     link.asking.set(channel, id);
-    // Also if it is joined: the hub may be about to say that it has been left.
     this.#client?.subscribe(channel).catch((error) => this.#refuse(link, channel, error));
     if (this.#client?.channels.includes(channel)) this.#join(link, channel);
   }
 
   /** @param {Link} link @param {any} frame */
   #unsubscribe(link, { id, channel }) {
-    for (const set of [link.wants, link.joined, link.asking]) set.delete(channel);
-    delete link.positions[channel];
+    for (const set of [link.wants, link.hears, link.asking]) set.delete(channel);
+    delete link.reached[channel];
     this.#release(channel);
-    link.send({ type: 'left', id, channel, reason: 'unsubscribed' });
+    if (id) link.send({ type: 'left', id, channel, reason: 'unsubscribed' }); // else the tab does not wait for it
   }
 
   /** Leaves a channel that no tab wants any more. @param {string} channel */
@@ -242,10 +239,12 @@ export class Share {
       case 'left':
         this.#recent.delete(channel);
         break;
-      case 'message':
-        this.#keep(frame);
+      case 'message': {
+        const recent = this.#recent.get(channel);
+        recent?.splice(0, recent.push(frame) - MAX_RECENT); // for tabs that come back
         this.#spread(frame);
         break;
+      }
       case 'resync':
         if (position) this.#recent.set(channel, [frame]);
         this.#spread(frame);
@@ -265,24 +264,18 @@ export class Share {
     this.#recent.set(channel, recent);
   }
 
-  /** For tabs that come back. @param {any} frame a `message` */
-  #keep(frame) {
-    const recent = this.#recent.get(frame.channel);
-    recent?.splice(0, recent.push(frame) - MAX_RECENT);
-  }
-
   /** To the tabs that have joined the channel. @param {any} frame */
   #spread(frame) {
     for (const link of this.#links.values()) {
-      if (link.joined.has(frame.channel)) this.#pass(link, frame);
+      if (link.hears.has(frame.channel)) this.#pass(link, frame);
     }
   }
 
   /** @param {Link} link @param {any} frame */
   #pass(link, frame) {
     const { type, channel, position } = frame;
-    const before = type === 'message' && seen(position, link.positions[channel]);
-    if (position && type !== 'read' && !before) link.positions[channel] = position;
+    const before = type === 'message' && seen(position, link.reached[channel]);
+    if (position && type !== 'read' && !before) link.reached[channel] = position;
     link.send(frame);
   }
 
@@ -292,7 +285,7 @@ export class Share {
     if (ended) this.#yielded.delete(channel);
     for (const link of this.#links.values()) {
       if (ended) link.wants.delete(channel);
-      if (link.joined.delete(channel)) link.send({ type: 'left', channel, reason });
+      if (link.hears.delete(channel)) link.send({ type: 'left', channel, reason });
       else if (ended) this.#refuse(link, channel, { code: reason, message: reason });
     }
   }
@@ -301,7 +294,7 @@ export class Share {
 
   /** That the connection is not open. @param {Link} link */
   #tell(link) {
-    link.joined.clear();
+    link.hears.clear();
     link.send(this.#state);
   }
 
@@ -312,7 +305,7 @@ export class Share {
     const channels = joined.filter(
       (channel) => this.#isFor(link, channel) && !(this.#lacks(link, channel) && this.#join(link, channel)),
     );
-    link.joined = new Set(channels);
+    link.hears = new Set(channels);
     link.send({ ...this.#welcome, channels: channels.map((channel) => this.#entry(link, channel)) });
     for (const channel of channels) this.#catchUp(link, channel);
   }
@@ -326,7 +319,7 @@ export class Share {
     if (!this.#client?.channels.includes(channel) || !this.#isFor(link, channel)) return;
     const id = link.asking.get(channel);
     link.asking.delete(channel);
-    link.joined.add(channel);
+    link.hears.add(channel);
     link.send({ type: 'joined', id, ...this.#entry(link, channel) });
     this.#catchUp(link, channel);
   }
@@ -334,10 +327,10 @@ export class Share {
   /** How a tab joins a channel: it may have heard less than the connection, or more. @param {Link} link @param {string} channel */
   #entry(link, channel) {
     const position = this.#inner.positions.get(channel);
-    const heard = link.positions[channel];
+    const heard = link.reached[channel];
     const resumes = this.#recent.get(channel)?.recovered && seen(position, heard);
     const recovered = Boolean(position && (resumes || this.#missed(link, channel)));
-    if (position && !recovered) link.positions[channel] = position;
+    if (position && !recovered) link.reached[channel] = position;
     return {
       channel,
       position: recovered ? heard : position,
@@ -347,16 +340,16 @@ export class Share {
   }
 
   /** The messages that a tab has not heard, if they are kept. @param {Link} link @param {string} channel */
-  #missed({ positions }, channel) {
+  #missed({ reached }, channel) {
     const recent = this.#recent.get(channel) ?? [];
-    const heard = recent.findIndex((/** @type {any} */ { position }) => position === positions[channel]);
+    const heard = recent.findIndex((/** @type {any} */ { position }) => position === reached[channel]);
     return heard < 0 ? undefined : recent.slice(heard + 1);
   }
 
   /** Whether a tab has heard less than what is kept. @param {Link} link @param {string} channel */
   #lacks(link, channel) {
     const oldest = this.#recent.get(channel)?.[0].position;
-    return seen(link.positions[channel], oldest) && !this.#missed(link, channel);
+    return seen(link.reached[channel], oldest) && !this.#missed(link, channel);
   }
 
   /**
@@ -368,7 +361,7 @@ export class Share {
   async #fetch(link, channel, before) {
     await before;
     const recent = this.#recent.get(channel);
-    let after = link.positions[channel];
+    let after = link.reached[channel];
     const heard = [{ position: after }];
     while (this.#lacks(link, channel)) {
       try {

@@ -31,14 +31,15 @@ export class SharedSocket {
    * @returns {'worker' | 'tabs' | undefined} who may hold a shared connection here
    */
   static way(url) {
+    if (!locks()) return undefined; // nothing would tell that a tab is gone
     if (globalThis.SharedWorker && OWN_FILE.test(url) && !broken.has('worker')) return 'worker';
-    if (globalThis.BroadcastChannel && locks() && !broken.has('tabs')) return 'tabs';
+    if (globalThis.BroadcastChannel && !broken.has('tabs')) return 'tabs';
     return undefined;
   }
 
   /** Whoever holds the connection does not answer: this page shares it in that way no more. @param {string} url as for `way` */
   static giveUp(url) {
-    broken.add(String(SharedSocket.way(url)));
+    broken.add(SharedSocket.way(url));
   }
 
   /** @param {string} name of the connection @param {string} url as for `way` @param {Make} make */
@@ -47,7 +48,6 @@ export class SharedSocket {
     this.#url = url;
     this.#make = make;
     this.#hold(lockOf(this.id), () => this.#start());
-    if (!locks()) queueMicrotask(() => this.#start());
   }
 
   /** @param {string} text */
@@ -69,11 +69,11 @@ export class SharedSocket {
       else if (way) this.#toLeader();
       else this.onclose?.({ code: 1006, reason: '' });
     } catch {
-      this.#cannot(String(way)); // the module is of another origin, or the policy of the page forbids
+      this.#cannot(way); // the module is of another origin, or the policy of the page forbids
     }
   }
 
-  /** @param {string} what */
+  /** @param {string | undefined} what */
   #cannot(what) {
     if (this.#gone.signal.aborted) return;
     broken.add(what);

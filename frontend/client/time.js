@@ -15,7 +15,7 @@ export class Timers {
     this.#set.set(name, setTimeout(fn, ms)); // to stop one that is over has no effect
   }
 
-  /** Resolves after that time, or never if it is stopped before. @param {string} name @param {number} ms */
+  /** Resolves after that time, or never if it is stopped before. @param {unknown} name @param {number} ms */
   pause(name, ms) {
     return new Promise((resolve) => this.later(name, ms, /** @type {() => void} */ (resolve)));
   }

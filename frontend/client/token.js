@@ -1,6 +1,6 @@
 // The page's tokens: asked for, and looked at.
 
-import { AldabaError } from './error.js';
+import { AldabaError, noAnswer } from './error.js';
 import { SECOND } from './time.js';
 
 const TOKEN_TIMEOUT = 15 * SECOND;
@@ -14,10 +14,8 @@ const TOKEN_LEEWAY = 60 * SECOND; // by which the clock here may be ahead before
 export async function fetchToken(getToken, timers) {
   if (!getToken) return undefined;
   const timer = {}; // a name that no other has
-  const late = new Promise((_, reject) => {
-    timers.later(timer, TOKEN_TIMEOUT, () =>
-      reject(new AldabaError('timeout', 'getToken did not answer in time')),
-    );
+  const late = timers.pause(timer, TOKEN_TIMEOUT).then(() => {
+    throw noAnswer('getToken');
   });
   try {
     const token = await Promise.race([getToken(), late]);

@@ -189,16 +189,40 @@ test('unsubscribe ends a subscribe under way, and a new subscribe is not lost in
   const { client, connection } = await openClient(t);
   const first = refuses(client.subscribe('room:7'), 'unsubscribed');
   const left = client.unsubscribe('room:7');
-  const second = client.subscribe('room:7');
+  let joined = false;
+  const second = client.subscribe('room:7').then(() => {
+    joined = true;
+  });
   const one = await connection.frame();
   const two = await connection.frame();
   connection.send({ type: 'joined', id: one.id, channel: 'room:7' });
   connection.send({ type: 'left', id: two.id, channel: 'room:7', reason: 'unsubscribed' });
   const three = await connection.frame();
   assert.equal(three.type, 'subscribe');
+  assert.ok(!joined, 'joined before the hub has said so');
   connection.send({ type: 'joined', id: three.id, channel: 'room:7' });
   await Promise.all([first, left, second]);
   await heard(client, connection);
+  assert.deepEqual(client.channels, ['room:7']);
+});
+
+test('a channel that is being left is not joined, and one that could not be left is asked for again', async (t) => {
+  const { client, connection } = await openClient(t, 'room:7');
+  const left = refuses(client.unsubscribe('room:7'), 'rate_limited');
+  const again = client.subscribe('room:7');
+  assert.deepEqual(client.channels, []);
+  const { id } = await connection.frame();
+  assert.equal(connection.unread, 0);
+  connection.send({ type: 'error', id, code: 'rate_limited', message: 'too many frames', retry_after: 1 });
+  await left;
+  const { type } = await connection.join();
+  assert.equal(type, 'subscribe');
+  await again;
+  assert.deepEqual(client.channels, ['room:7']);
+  const remains = refuses(client.unsubscribe('room:7'), 'rate_limited');
+  const second = await connection.frame();
+  connection.send({ type: 'error', id: second.id, code: 'rate_limited', message: 'too many frames' });
+  await remains;
   assert.deepEqual(client.channels, ['room:7']);
 });
 

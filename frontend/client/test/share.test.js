@@ -98,7 +98,19 @@ async function tells(tab, count) {
 }
 
 /** A store that says how far a tab has heard. */
-const stored = (position) => ({ getItem: () => JSON.stringify({ a: position }), setItem: () => {} });
+const stored = (position, channel = 'a') => ({
+  getItem: () => JSON.stringify({ [channel]: position }),
+  setItem: () => {},
+});
+
+/** Resolves when whoever holds the connection has heard all that the tab has said. */
+async function reaches({ client }, connection) {
+  const published = client.publish('x', 1);
+  const { id, type } = await connection.frame();
+  assert.equal(type, 'publish');
+  connection.send({ type: 'published', id });
+  await published;
+}
 
 const code = (promise) =>
   promise.then(
@@ -407,12 +419,75 @@ for (const way of ['worker', 'leader']) {
     const { id, type } = await connection.frame();
     assert.equal(type, 'unsubscribe');
     const again = one.client.subscribe('room');
-    await again; // it is still joined
+    await reaches(one, connection);
+    connection.message('room', 8, at(8)); // the hub had not heard of it yet
+    assert.deepEqual(one.client.channels, []);
     connection.send({ type: 'left', id, channel: 'room', reason: 'unsubscribed' });
-    assert.equal((await connection.join({ position: at(8) })).type, 'subscribe');
-    connection.message('room', 9, at(9));
-    assert.deepEqual(await tells(one, 2), ['left room unsubscribed', 'room 9']);
+    assert.equal((await connection.join({ position: at(9) })).type, 'subscribe');
+    await again;
+    connection.message('room', 10, at(10));
+    assert.deepEqual(await tells(one, 1), ['room 10']);
     assert.deepEqual(two.told, ['left room unsubscribed']);
+  });
+
+  test(`${way}: a tab that asks for what the last one leaves has all that comes after, or is told`, async (t) => {
+    const { hub, connection, one, two } = await openTabs(t, {});
+    const first = two.client.subscribe('room');
+    await connection.join({ position: at(7) });
+    await first;
+    two.client.close();
+    const { id } = await connection.frame();
+    const late = openTab(t, hub, { store: stored(at(6), 'room') });
+    await until(late.client, 'open');
+    const again = Promise.all([one, late].map(({ client }) => client.subscribe('room')));
+    for (const tab of [one, late]) await reaches(tab, connection);
+    connection.message('room', 8, at(8));
+    connection.send({ type: 'left', id, channel: 'room', reason: 'unsubscribed' });
+    await connection.join({ position: at(9) });
+    await connection.recall(7, 8, 9);
+    await again;
+    connection.message('room', 10, at(10));
+    assert.deepEqual(await tells(one, 1), ['room 10']);
+    assert.deepEqual(await tells(late, 4), ['room 7', 'room 8', 'room 9', 'room 10']);
+  });
+
+  test(`${way}: what a tab no longer wants while there is no connection is not asked for again`, async (t) => {
+    const { hub, connection, one, two } = await openTabs(t, {});
+    for (const channel of ['room:1', 'room:2']) {
+      const joined = two.client.subscribe(channel);
+      await connection.join({ position: at(7) });
+      await joined;
+    }
+    const waiting = until(two.client, 'waiting');
+    connection.socket.terminate();
+    await waiting;
+    await two.client.unsubscribe('room:1');
+    one.client.reconnect();
+    const again = await hub.connection();
+    assert.deepEqual((await again.frame()).positions, { 'room:2': at(7) });
+    again.welcome();
+    assert.equal((await again.join({ position: at(7), recovered: true })).channel, 'room:2');
+    await until(two.client, 'open');
+    await settled();
+    assert.equal(again.unread, 0);
+    assert.deepEqual(two.told, []);
+  });
+
+  test(`${way}: a tab that is seen wakes the connection, though who holds it is not seen`, async (t) => {
+    fake('document', {
+      visibilityState: 'hidden',
+      addEventListener: () => {},
+      removeEventListener: () => {},
+    });
+    const { hub, connection, two } = await openTabs(t, {}, 'a');
+    stopTheClock(t); // no back-off ends
+    const waiting = until(two.client, 'waiting');
+    connection.socket.terminate();
+    await waiting;
+    two.client.reconnect();
+    const again = await hub.connection();
+    again.welcome('a');
+    await until(two.client, 'open');
   });
 
   test(`${way}: a tab that waits for the hub is told when it goes, and asks the next`, async (t) => {
@@ -631,7 +706,8 @@ test('a tab that greets twice while the hub is asked for it hears all that comes
   assert.deepEqual(await tells(late, 4), ['resync b', 'resync a', 'a 8', 'a 9']);
 });
 
-test('where nothing can be shared, each tab has a connection of its own', async (t) => {
+test('where nothing tells that a tab is gone, each has a connection of its own', async (t) => {
+  await fakeWorkers();
   fake('navigator', {});
   const hub = await startHub(t);
   const one = openTab(t, hub);

@@ -10,3 +10,5 @@ export declare class AldabaError extends Error {
      */
     constructor(code: string, message: string, retryAfter?: number);
 }
+/** @param {string} [who] */
+export declare function noAnswer(who?: string): AldabaError;
