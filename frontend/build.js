@@ -27,7 +27,7 @@ export async function minified() {
     module: true,
     ecma: 2022,
     compress: { passes: 3, sequences: false },
-    format: { preamble: '// MIT: frontend/client/aldaba.js' },
+    format: { preamble: '// aldaba.js, MIT' },
   });
   return `${code}\n`;
 }

@@ -305,7 +305,7 @@ export class Client {
   /** @param {string} channel @param {Subscription} want */
   async #want(channel, want) {
     checkChannel(channel);
-    if (this.#state === 'closed') throw new AldabaError('closed', 'the client is closed');
+    if (this.#state === 'closed') throw new AldabaError('closed', 'cannot subscribe while closed');
     this.#wanted.set(channel, want);
     if (this.#joined.has(channel)) this.#hold(channel);
     else if (this.#state === 'open') this.#ask();
@@ -320,11 +320,9 @@ export class Client {
     checkChannel(channel);
     const want = this.#wanted.get(channel);
     this.#forgo(channel);
-    want?.reject(new AldabaError('unsubscribed', 'unsubscribed meanwhile'));
-    if (this.#state !== 'open' || !(want || this.#joined.has(channel))) {
-      if (this.#socket?.shared) this.#send({ type: 'unsubscribe', channel }); // whoever holds it asks for it no more
-      return;
-    }
+    want?.reject(new AldabaError('unsubscribed', 'unsubscribed'));
+    if (!want && !this.#joined.has(channel)) return;
+    if (this.#state !== 'open' && !this.#socket?.shared) return; // who holds a shared connection asks for it by itself
     if (this.#receiveOnly) {
       this.#unstream(channel);
       return;
@@ -334,7 +332,11 @@ export class Client {
       await this.#commands.ask({ type: 'unsubscribe', channel });
     } catch (error) {
       // Without the connection, or the channel, there is nothing to leave.
-      if (['not_joined', 'connection_lost', 'closed'].includes(/** @type {any} */ (error)?.code)) return;
+      if (
+        this.#state !== 'open' ||
+        ['not_joined', 'connection_lost', 'closed'].includes(/** @type {any} */ (error)?.code)
+      )
+        return;
       if (this.#wanted.has(channel)) {
         this.#joined.delete(channel); // it may be, or not: the hub's answer tells
         this.#ask();
@@ -677,6 +679,7 @@ export class Client {
         if (!this.#joined.has(frame.channel)) this.#enter(frame);
         break;
       case 'left':
+        if (this.#state !== 'open') break; // it says no more than that nobody asks for it
         this.#leave(frame.channel, frame.reason);
         this.#ask();
         break;
@@ -730,21 +733,22 @@ export class Client {
   #enter({ channel, position, recovered, unread }) {
     this.#joined.add(channel);
     const heard = this.#positions.get(channel);
-    const lost = (this.#missed.delete(channel) || heard) && !recovered;
+    const stays = heard && heard === position;
+    const lost = (this.#missed.delete(channel) || heard) && !recovered && !stays;
     // A welcome of a shared connection may be late: more was heard since it was asked for.
     if (!lost && !seen(position, heard)) this.#positions.set(channel, position);
     this.#hold(channel);
     this.#listeners.tell('joined', channel);
-    this.#count(channel, unread, this.#unread.get(channel)?.read);
+    this.#count(channel, unread);
     if (lost && this.#joined.has(channel)) this.#lose({ channel, position });
   }
 
   /** @param {string} channel @param {number | undefined} count @param {string} [read] */
   #count(channel, count, read) {
-    const last = this.#unread.get(channel)?.count;
+    const last = this.#unread.get(channel);
     if (count === undefined) this.#unread.delete(channel);
-    else this.#unread.set(channel, { count, read });
-    if (count !== undefined && count !== last) this.#listeners.tell('read', channel, count);
+    else this.#unread.set(channel, { count, read: read ?? last?.read });
+    if (count !== undefined && count !== last?.count) this.#listeners.tell('read', channel, count);
   }
 
   /**
@@ -797,7 +801,7 @@ export class Client {
     if (seen(position, this.#positions.get(channel))) return;
     if (position) this.#positions.set(channel, position);
     const unread = this.#unread.get(channel);
-    if (unread && !seen(position, unread.read)) this.#count(channel, unread.count + 1, unread.read);
+    if (unread && !seen(position, unread.read)) this.#count(channel, unread.count + 1);
     const held = this.#held.get(channel);
     if (held) held.hold(frame);
     else this.#deliver(frame);
@@ -815,8 +819,10 @@ export class Client {
     this.#clear(channel);
     // An answer to unsubscribe may cross a new subscribe; only the hub's own decision ends what the page wants.
     if (reason !== 'unsubscribed') {
+      const want = this.#wanted.get(channel);
       this.#wanted.delete(channel);
       this.#streamed.delete(channel);
+      want?.reject(new AldabaError(reason, reason)); // if it was asked for anew
     }
     this.#listeners.tell('left', channel, reason);
   }
@@ -851,7 +857,7 @@ export class Client {
       if (!mayComeLater(error, want)) this.#giveUp(channel, want, error);
       return;
     }
-    if (!this.#commands.refuse(id, error)) this.#report(error);
+    if (!this.#commands.refuse(id, error) && !id) this.#report(error); // an answer may be late
   }
 
   // Commands

@@ -119,20 +119,19 @@ export class Share {
     });
     this.#links.set(id, link);
     if (!this.#client || this.#client.state === 'closed')
-      this.#connect({ url, sse, getToken: token ? () => this.#askToken() : undefined });
-    for (const [channel, position] of Object.entries(positions))
-      this.#seed(channel, /** @type {string} */ (position));
+      this.#connect({ url, sse, getToken: token ? () => this.#askToken() : undefined }, positions);
     if (this.#client?.state === 'open') this.#admit(link);
     else this.#tell(link);
     if (!known) locks()?.request(lockOf(id), () => this.drop(id));
   }
 
-  /** @param {object} options */
-  #connect(options) {
+  /** It begins where the tab that makes it left off; the others are caught up. @param {object} options @param {object} positions */
+  #connect(options, positions) {
     const inner = {
       positions: new Positions(),
       tap: (/** @type {any} */ frame, /** @type {boolean} */ byEvents) => this.#hear(frame, byEvents),
     };
+    for (const [channel, position] of Object.entries(positions)) inner.positions.set(channel, position);
     this.#inner = inner;
     const client = this.#make(options, inner);
     this.#client = client;
@@ -150,28 +149,15 @@ export class Share {
     });
   }
 
-  /** The connection begins where the tab that has heard least left off. @param {string} channel @param {string} position */
-  #seed(channel, position) {
-    const { positions } = this.#inner;
-    if (this.#client?.channels.includes(channel)) return;
-    const newest = positions.get(channel);
-    if (!newest || seen(position, newest)) positions.set(channel, position);
-  }
-
   /** @param {Link} link @param {any} frame */
   #subscribe(link, { id, channel, position }) {
-    link.wants.add(channel);
-    if (link.hears.has(channel)) {
-      link.send({ type: 'joined', id, channel });
-      return;
-    }
-    if (position) {
-      link.reached[channel] = position;
-      this.#seed(channel, position);
-    }
+    link.reached[channel] = position;
     link.asking.set(channel, id);
+    const joined = this.#client?.channels.includes(channel);
+    if (!joined && !this.#isWanted(channel)) this.#inner.positions.set(channel, position);
+    link.wants.add(channel);
     this.#client?.subscribe(channel).catch((error) => this.#refuse(link, channel, error));
-    if (this.#client?.channels.includes(channel)) this.#join(link, channel);
+    if (joined) this.#join(link, channel);
   }
 
   /** @param {Link} link @param {any} frame */
@@ -179,7 +165,7 @@ export class Share {
     for (const set of [link.wants, link.hears, link.asking]) set.delete(channel);
     delete link.reached[channel];
     this.#release(channel);
-    if (id) link.send({ type: 'left', id, channel, reason: 'unsubscribed' }); // else the tab does not wait for it
+    link.send({ type: 'left', id, channel, reason: 'unsubscribed' });
   }
 
   /** Leaves a channel that no tab wants any more. @param {string} channel */
@@ -274,8 +260,11 @@ export class Share {
   /** @param {Link} link @param {any} frame */
   #pass(link, frame) {
     const { type, channel, position } = frame;
-    const before = type === 'message' && seen(position, link.reached[channel]);
-    if (position && type !== 'read' && !before) link.reached[channel] = position;
+    if (type === 'message' && seen(position, link.reached[channel])) {
+      this.#tellUnread(link, channel);
+      return;
+    }
+    if (position && type !== 'read') link.reached[channel] = position;
     link.send(frame);
   }
 
@@ -300,9 +289,8 @@ export class Share {
 
   /** That it is. @param {Link} link */
   #admit(link) {
-    const { channels: joined } = /** @type {Client} */ (this.#client);
     // One of which it lacks messages is joined later.
-    const channels = joined.filter(
+    const channels = /** @type {Client} */ (this.#client).channels.filter(
       (channel) => this.#isFor(link, channel) && !(this.#lacks(link, channel) && this.#join(link, channel)),
     );
     link.hears = new Set(channels);
@@ -382,8 +370,12 @@ export class Share {
   #catchUp(link, channel) {
     const missed = this.#missed(link, channel) ?? [];
     for (const frame of missed) this.#pass(link, frame);
-    // It was told of them all before it heard them, and has counted them again.
-    if (missed.length) link.send({ type: 'read', channel, unread: this.#client?.unread(channel) });
+    if (missed.length) this.#tellUnread(link, channel);
+  }
+
+  /** It was told how many are unread where the connection stands, but stood elsewhere. @param {Link} link @param {string} channel */
+  #tellUnread(link, channel) {
+    link.send({ type: 'read', channel, unread: this.#client?.unread(channel) });
   }
 
   /** @param {Link} link @param {string} channel @param {any} error */

@@ -107,7 +107,10 @@ export class SharedSocket {
     const tabs = new BroadcastChannel(this.#name); // another one: this tab is a tab like all
     const share = new Share(this.#make);
     tabs.onmessage = ({ data: { from, text } }) => {
-      if (from) share.take(from, (frame) => tabs.postMessage({ to: from, frame }), JSON.parse(text));
+      const send = (/** @type {object} */ frame) => {
+        if (!this.#gone.signal.aborted) tabs.postMessage({ to: from, frame }); // a closed one throws
+      };
+      if (from) share.take(from, send, JSON.parse(text));
     };
     this.#held.push(
       () => share.end(),

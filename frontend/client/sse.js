@@ -27,7 +27,7 @@ export class EventSocket {
     if (lastEventId) headers['Last-Event-ID'] = lastEventId;
     this.#run(url, {
       headers,
-      credentials: token ? 'same-origin' : 'include',
+      credentials: token ? undefined : 'include', // else as the browser does
       cache: 'no-store',
       redirect: 'error',
       signal: this.#abort.signal,
