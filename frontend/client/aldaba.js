@@ -91,7 +91,7 @@ export class Client {
   #sse;
   #share;
   #positions;
-  /** @type {((frame: any, byEvents: boolean) => void) | undefined} hears what the hub says, too */
+  /** @type {((frame: any, streamed: Set<string>) => void) | undefined} hears what the hub says, too */
   #tap;
   /** @type {Map<string, Unread>} the joined channels with history */
   #unread = new Map();
@@ -123,14 +123,14 @@ export class Client {
   #wanted = new Map();
   /** @type {Set<string>} */
   #joined = new Set();
-  /** @type {Set<string>} joined as long as the hub has not answered that they are left: nobody can count on them */
+  /** @type {Set<string>} those that it is asked to leave, until it does: nobody can count on them */
   #leaving = new Set();
   /** @type {Set<string>} joined in an earlier session and not yet in this one: messages may have been missed */
   #missed = new Set();
   #asking = 0;
 
   #timers = new Timers();
-  #commands = new Commands(this.#timers, (frame) => this.#send(frame));
+  #commands = new Commands((frame) => this.#send(frame));
 
   #heard = 0;
   #probing = false;
@@ -322,11 +322,11 @@ export class Client {
     this.#forgo(channel);
     want?.reject(new AldabaError('unsubscribed', 'unsubscribed'));
     if (!want && !this.#joined.has(channel)) return;
-    if (this.#state !== 'open' && !this.#socket?.shared) return; // who holds a shared connection asks for it by itself
     if (this.#receiveOnly) {
       this.#unstream(channel);
       return;
     }
+    if (this.#state !== 'open' && !this.#socket?.shared) return; // who holds a shared connection asks for it by itself
     this.#leaving.add(channel);
     try {
       await this.#commands.ask({ type: 'unsubscribe', channel });
@@ -398,6 +398,7 @@ export class Client {
   #unstream(channel) {
     if (this.#joined.has(channel) && !this.#streamed.has(channel))
       throw new AldabaError('receive_only', 'cannot unsubscribe');
+    this.#leaving.add(channel);
     if (this.#joined.has(channel)) this.#leave(channel, 'unsubscribed');
     this.#ask();
   }
@@ -506,7 +507,7 @@ export class Client {
       this.#end(info.code, info.reason);
       return;
     }
-    this.#drop('connection_lost');
+    this.#drop(); // whoever holds it answers
     this.#watch();
     this.#set(state, info);
   }
@@ -538,8 +539,10 @@ export class Client {
   #eventSocket() {
     const url = new URL(this.#url.replace(/^ws/, 'http'));
     url.pathname = url.pathname.replace(/ws$/, 'sse');
-    this.#streamed = new Set(this.#wanted.keys());
-    for (const channel of this.#streamed) url.searchParams.append('channel', channel);
+    for (const channel of this.#wanted.keys()) {
+      this.#streamed.add(channel);
+      url.searchParams.append('channel', channel);
+    }
     const socket = new EventSocket(url.href, this.#token, this.#positions.toString());
     socket.onbeat = () => this.#live();
     return socket;
@@ -581,13 +584,16 @@ export class Client {
     this.#drop(code);
   }
 
-  /** @param {string} code */
+  /** @param {string} [code] unless commands may still be answered */
   #drop(code) {
     this.#attempt++;
     this.#timers.stopAll();
     this.#probing = this.#expiring = false;
     for (const channel of this.channels) this.#missed.add(channel);
     this.#joined.clear();
+    this.#streamed.clear();
+    if (!code) return;
+    this.#leaving.clear();
     this.#commands.end(code);
   }
 
@@ -663,7 +669,7 @@ export class Client {
     if (!frame) return;
     this.#take(frame);
     this.#commands.settle(frame);
-    this.#tap?.(frame, this.#receiveOnly);
+    this.#tap?.(frame, this.#streamed);
   }
 
   /** @param {any} frame */
@@ -720,7 +726,9 @@ export class Client {
       this.#failures = this.#rejections = 0;
     });
     this.#watch();
-    const entries = frame.channels ?? [];
+    const entries = (frame.channels ?? []).filter(
+      (/** @type {any} */ { channel }) => !this.#leaving.has(channel),
+    );
     for (const { channel } of entries) this.#joined.add(channel);
     this.#set('open', {});
     for (const entry of entries) {
@@ -798,7 +806,8 @@ export class Client {
   /** @param {any} frame a `message` */
   #receive(frame) {
     const { channel, position } = frame;
-    if (seen(position, this.#positions.get(channel))) return;
+    if (seen(position, this.#positions.get(channel)) || (this.#receiveOnly && this.#leaving.has(channel)))
+      return;
     if (position) this.#positions.set(channel, position);
     const unread = this.#unread.get(channel);
     if (unread && !seen(position, unread.read)) this.#count(channel, unread.count + 1);
@@ -916,8 +925,7 @@ export class Client {
    */
   #askAnew() {
     const missing = [...this.#wanted.keys()].filter((channel) => !this.#joined.has(channel));
-    const tooMany = [...this.#streamed].some((channel) => !this.#wanted.has(channel));
-    if (tooMany || missing.some((channel) => !this.#streamed.has(channel)))
+    if (this.#leaving.size || missing.some((channel) => !this.#streamed.has(channel)))
       this.#timers.later('ask', ASK_GAP, () => this.#connect());
     else if (missing.length) this.#timers.later('ask', STREAM_TIMEOUT, () => this.#noAnswer());
   }

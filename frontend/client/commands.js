@@ -1,7 +1,7 @@
 // What the hub was asked and has not answered yet.
 
 import { AldabaError, noAnswer } from './error.js';
-import { SECOND } from './time.js';
+import { SECOND, Timers } from './time.js';
 
 const ANSWER_TIMEOUT = 15 * SECOND;
 
@@ -10,12 +10,11 @@ export class Commands {
   #lastId = 0;
   /** @type {Map<number, {resolve: (frame: any) => void, reject: (error: Error) => void}>} */
   #waiting = new Map();
-  #timers;
+  #timers = new Timers();
   #send;
 
-  /** @param {import('./time.js').Timers} timers @param {(frame: object) => void} send */
-  constructor(timers, send) {
-    this.#timers = timers;
+  /** @param {(frame: object) => void} send */
+  constructor(send) {
     this.#send = send;
   }
 

@@ -129,7 +129,7 @@ export class Share {
   #connect(options, positions) {
     const inner = {
       positions: new Positions(),
-      tap: (/** @type {any} */ frame, /** @type {boolean} */ byEvents) => this.#hear(frame, byEvents),
+      tap: (/** @type {any} */ frame, /** @type {Set<string>} */ streamed) => this.#hear(frame, streamed),
     };
     for (const [channel, position] of Object.entries(positions)) inner.positions.set(channel, position);
     this.#inner = inner;
@@ -202,22 +202,21 @@ export class Share {
 
   // What the hub says
 
-  /** @param {any} frame @param {boolean} byEvents whether it came as a server-sent event */
-  #hear(frame, byEvents) {
+  /** @param {any} frame @param {Set<string>} streamed what a stream of events was asked for, which is not every tab's */
+  #hear(frame, streamed) {
     const { type, channel, position } = frame;
     switch (type) {
       case 'welcome': {
         const before = this.#yielded;
         this.#welcome = frame;
         this.#yielded = new Set();
-        // A stream of events is welcomed with what it was asked for, too: that is not every tab's.
         for (const entry of frame.channels ?? [])
-          this.#note(entry, before.has(entry.channel) || !(byEvents && this.#isWanted(entry.channel)));
+          this.#note(entry, before.has(entry.channel) || !streamed.has(entry.channel));
         for (const link of this.#links.values()) this.#admit(link);
         break;
       }
       case 'joined':
-        this.#note(frame, frame.id === undefined && !(byEvents && this.#isWanted(channel)));
+        this.#note(frame, frame.id === undefined && !streamed.has(channel));
         for (const link of this.#links.values()) {
           if (this.#isFor(link, channel)) this.#join(link, channel);
         }

@@ -59,8 +59,11 @@ class Locks {
 
 let lives = 0; // each runs the module of its worker anew
 
-/** Puts a browser into the global scope, with SharedWorker or without, and a hub that its tabs reach. */
-export async function startBrowser(t, seed, { worker }) {
+/**
+ * Puts a browser into the global scope, and a hub that its tabs reach.
+ * @param {{worker: boolean, events: boolean}} options whether there is SharedWorker, and no WebSocket
+ */
+export async function startBrowser(t, seed, { worker, events }) {
   const world = new World(t, seed);
   const hub = new Hub();
   const locks = new Locks(world);
@@ -104,6 +107,48 @@ export async function startBrowser(t, seed, { worker }) {
     }
   }
 
+  /** GET /sse, as far as it is used. */
+  class Stream extends Socket {
+    #read = [];
+    #waiting;
+
+    constructor(url, { headers, signal }) {
+      super(url);
+      this.lastEventId = headers['Last-Event-ID'];
+      signal.addEventListener('abort', () => this.close());
+      this.onmessage = ({ data }) => this.#chunk({ value: `data: ${data}\n\n` });
+      this.onbeat = () => this.#chunk({ value: ':\n' });
+      this.onclose = () => this.#chunk({ done: true });
+    }
+
+    #chunk(chunk) {
+      if (!this.#waiting) return this.#read.push(chunk);
+      this.#waiting(chunk);
+      this.#waiting = undefined;
+      return 0;
+    }
+
+    response() {
+      const read = () =>
+        new Promise((resolve) => {
+          if (this.#read.length) resolve(this.#read.shift());
+          else this.#waiting = resolve;
+        });
+      const headers = new Map([['Content-Type', 'text/event-stream']]);
+      return { status: 200, headers, body: { pipeThrough: () => ({ getReader: () => ({ read }) }) } };
+    }
+  }
+  const fetch = (url, options) =>
+    new Promise((resolve, reject) => {
+      const stream = new Stream(url, options);
+      const { onclose } = stream;
+      stream.onopen = () => resolve(stream.response());
+      stream.onclose = () => {
+        reject(new Error('no network'));
+        onclose();
+      };
+    });
+
   const channels = new Set();
   class Channel {
     constructor(name) {
@@ -126,7 +171,12 @@ export async function startBrowser(t, seed, { worker }) {
     }
   }
 
-  const scope = { navigator: { locks }, BroadcastChannel: Channel, WebSocket: Socket };
+  const scope = {
+    navigator: { locks },
+    BroadcastChannel: Channel,
+    WebSocket: events ? undefined : Socket,
+    fetch,
+  };
   if (worker) {
     scope.SharedWorkerGlobalScope = class {};
     scope.name = 'aldaba tabs';
@@ -178,6 +228,7 @@ export async function startBrowser(t, seed, { worker }) {
   return {
     world,
     hub,
+    events,
     /** Runs code of a tab. */
     run: (owner, fn) => running.run(owner, fn),
     /** The network breaks one of the connections. */

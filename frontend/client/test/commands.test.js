@@ -226,6 +226,17 @@ test('a channel that is being left is not joined, and one that could not be left
   assert.deepEqual(client.channels, ['room:7']);
 });
 
+test('a subscribe that meets the end of the grant is answered', async (t) => {
+  const { client, connection } = await openClient(t, 'room:7');
+  const left = client.unsubscribe('room:7');
+  const again = refuses(client.subscribe('room:7'), 'revoked');
+  const { id } = await connection.frame();
+  connection.send({ type: 'left', channel: 'room:7', reason: 'revoked' });
+  connection.send({ type: 'error', id, code: 'not_joined', message: 'not joined' });
+  await Promise.all([left, again]);
+  assert.deepEqual(client.channels, []);
+});
+
 test('only a string names a channel', async (t) => {
   const { client, connection } = await openClient(t);
   for (const channel of [5, '', null, undefined, ['user:42']]) {

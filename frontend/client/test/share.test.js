@@ -451,6 +451,20 @@ for (const way of ['worker', 'leader']) {
     assert.deepEqual(await tells(late, 4), ['room 7', 'room 8', 'room 9', 'room 10']);
   });
 
+  test(`${way}: a tab that has heard less than the one before it is caught up, when the connection begins, too`, async (t) => {
+    if (way === 'worker') await fakeWorkers();
+    const hub = await startHub(t);
+    const one = openTab(t, hub);
+    const connection = await hub.connection();
+    const late = openTab(t, hub, { store: stored(at(1)) });
+    await until(late.client, 'connecting');
+    connection.welcome({ channel: 'a', position: at(3) });
+    await connection.recall(2, 3);
+    connection.message('a', 4, at(4));
+    assert.deepEqual(await tells(late, 3), ['a 2', 'a 3', 'a 4']);
+    assert.deepEqual(await tells(one, 1), ['a 4']);
+  });
+
   test(`${way}: what a tab no longer wants while there is no connection is not asked for again`, async (t) => {
     const { hub, connection, one, two } = await openTabs(t, {});
     for (const channel of ['room:1', 'room:2']) {

@@ -1,6 +1,7 @@
 // A hub that keeps what the protocol promises, for clients in a world of its own (world.js).
 
 export const CLAIMED = ['user:42', 'plain:news']; // what every session joins at connect
+const BEAT = 15_000; // milliseconds between two signs of life of a stream of events
 
 /** Whether the channel has history. */
 export const keeps = (channel) => !channel.startsWith('plain');
@@ -77,7 +78,18 @@ export class Session {
     this.#hub = hub;
     this.#socket = socket;
     hub.sessions.add(this);
-    if (!socket.url.endsWith('?resume')) this.#welcome({});
+    const { pathname, search, searchParams } = new URL(socket.url);
+    if (pathname === '/sse') {
+      const entries = socket.lastEventId?.split(',').map((entry) => entry.split('=')) ?? [];
+      this.#welcome(Object.fromEntries(entries), searchParams.getAll('channel'));
+      this.#beat();
+    } else if (search !== '?resume') this.#welcome({});
+  }
+
+  #beat() {
+    if (!this.#hub.sessions.has(this)) return;
+    this.#socket.down.push(() => this.#socket.onbeat());
+    setTimeout(() => this.#beat(), BEAT);
   }
 
   get joined() {
@@ -115,8 +127,8 @@ export class Session {
     if (this.#joined.delete(channel)) this.#send({ type: 'left', channel, reason: 'revoked' });
   }
 
-  #welcome(positions) {
-    const joins = CLAIMED.map((channel) => this.#join(channel, positions[channel]));
+  #welcome(positions, asked = []) {
+    const joins = [...CLAIMED, ...asked].map((channel) => this.#join(channel, positions[channel]));
     const channels = joins.map(({ entry }) => entry);
     this.#send({ type: 'welcome', session: 's', user: '42', expires_at: 4e9, channels });
     for (const { follow } of joins) follow();

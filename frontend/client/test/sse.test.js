@@ -94,6 +94,47 @@ test('subscribing and unsubscribing take another stream, one for many', async (t
   assert.equal(hub.untaken, 0);
 });
 
+test('a channel that is left and asked for again is silent until another stream has it', async (t) => {
+  const { hub, client } = await openEvents(t, {});
+  const first = client.subscribe('room:1');
+  const second = await hub.stream();
+  second.welcome('room:1');
+  await first;
+  const told = [];
+  client.on('room:1', (data) => told.push(data));
+  await client.unsubscribe('room:1');
+  let joined = false;
+  const again = client.subscribe('room:1').then(() => {
+    joined = true;
+  });
+  second.message('room:1', 1);
+  await heard(client, second);
+  assert.ok(!joined);
+  const third = await hub.stream();
+  assert.deepEqual(third.channels, ['room:1']);
+  third.welcome('room:1');
+  await again;
+  third.message('room:1', 2);
+  await heard(client, third);
+  assert.deepEqual(told, [2]);
+});
+
+test('a channel that is left while the stream is made is not joined by it', async (t) => {
+  const { hub, client } = await openEvents(t, {});
+  const joined = [];
+  client.onJoined((channel) => joined.push(channel));
+  const subscribed = code(client.subscribe('room:1'));
+  const second = await hub.stream();
+  await client.unsubscribe('room:1');
+  assert.equal(await subscribed, 'unsubscribed');
+  second.welcome('room:1');
+  const third = await hub.stream();
+  assert.deepEqual(third.channels, []);
+  third.welcome();
+  await heard(client, third);
+  assert.deepEqual(joined, []);
+});
+
 test('a channel that is refused, or never comes, rejects', async (t) => {
   const tick = stopTheClock(t);
   const { hub, client, stream } = await openEvents(t, {}, 'user:42');
