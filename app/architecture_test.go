@@ -29,7 +29,9 @@ var rooms = map[string][]string{
 	"app/bench/crowd": {"auth"},
 	"app/bench/peer":  {"auth"},
 
-	"internal/redistest": {}, // for tests; no room may import it
+	// For tests; no room may import them.
+	"internal/redistest": {},
+	"internal/deaftest":  {},
 }
 
 // owners says which rooms may import a library; every other room may not.

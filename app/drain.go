@@ -36,9 +36,15 @@ func (p *program) handOver(ctx context.Context) {
 	p.broker.HandOver(ctx)
 }
 
-// shut ends the HTTP servers.
+// shut ends the HTTP servers. A client that keeps its request for longer than shutWait is
+// cut, and no failure of the program's.
 func (p *program) shut(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, shutWait)
 	defer cancel()
-	return p.server.Shutdown(ctx)
+	err := p.server.Shutdown(ctx)
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	p.log.Warn("requests did not end in time and were cut", "error", err)
+	return nil
 }

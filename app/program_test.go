@@ -300,3 +300,24 @@ func TestDrain(t *testing.T) {
 		t.Error("the program does not end")
 	}
 }
+
+// A request that goes on is cut in the end, which is not the program's failure.
+func TestShutDoesNotWaitForever(t *testing.T) {
+	r := startReplica(t, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, pageURL(r.public)+"/sse", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = bearer(r.token("anna"))
+	got, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	over, end := context.WithCancel(t.Context())
+	end()
+	if err := r.shut(over); err != nil {
+		t.Error(err)
+	}
+	r.eventually("cut", func() bool { return r.hub.Sessions() == 0 })
+}

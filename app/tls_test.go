@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"aldaba/hub"
+	"aldaba/internal/deaftest"
 
 	"github.com/gorilla/websocket"
 )
@@ -200,6 +201,45 @@ func TestSlowClientOverTLSIsCut(t *testing.T) {
 		t.Errorf("closed with %d", code)
 	}
 	r.eventually("gone", func() bool { return r.hub.Sessions() == 1 })
+}
+
+// listen begins a session of user's as Server-Sent Events over HTTP/2.
+func (r *tlsReplica) listen(client http.RoundTripper, user string) {
+	r.t.Helper()
+	request, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, "https://"+r.public.Addr().String()+"/sse", http.NoBody)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request.Header = bearer(r.token(user))
+	got, err := client.RoundTrip(request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = got.Body.Close() })
+	if got.StatusCode != http.StatusOK || got.ProtoMajor != 2 {
+		r.t.Fatalf("%s %s", got.Proto, got.Status)
+	}
+}
+
+// A replica ends in time, and in order, whoever keeps its connections full.
+func TestDrainWithAConnectionThatTakesNothing(t *testing.T) {
+	r := startTLSReplica(t, nil)
+	client := deaftest.New(t, r.trust)
+	for range 2 { // whose windows together are more than the kernel buffers
+		r.listen(client, "slow")
+	}
+	client.Deafen()
+	data := `"` + strings.Repeat("x", 60<<10) + `"`
+	r.eventually("cut", func() bool {
+		r.publish("user:slow", data)
+		return strings.Contains(r.get(r.admin, "/metrics").body, `aldaba_cuts_total{code="4002"} 2`)
+	})
+	r.ask()
+	select {
+	case <-r.done: // with no error: see startReplica
+	case <-time.After(patience):
+		t.Error("the program does not end")
+	}
 }
 
 func TestRequestsOverTLS(t *testing.T) {

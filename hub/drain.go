@@ -15,7 +15,7 @@ func (h *Hub) Refuse() { h.roster.refuse() }
 // Drain refuses upgrades and closes all sessions with 4001, each at a random
 // moment within spread, so that they do not come back to the other replicas all
 // at once. It returns when they are gone; when ctx ends before, it cuts the rest
-// at once and returns ctx's error.
+// at once, waits cutWait at most until these are gone, and returns ctx's error.
 func (h *Hub) Drain(ctx context.Context, spread time.Duration) error {
 	sessions := h.roster.refuse()
 	begin := time.Now()
@@ -54,7 +54,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // await waits for the sessions to be gone, and hangs up on the rest when ctx
-// ends.
+// ends. Whoever is left then has a connection that only its server can end: see
+// ServeEvents.
 func (h *Hub) await(ctx context.Context) error {
 	gone := make(chan struct{})
 	go func() {
@@ -66,18 +67,26 @@ func (h *Hub) await(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	go h.hangUp() // apart, since a connection that is full may keep it waiting
+	select {
+	case <-gone:
+	case <-time.After(cutWait):
+	}
+	return ctx.Err()
+}
+
+// hangUp cuts every session and does not wait for its peer.
+func (h *Hub) hangUp() {
 	for _, s := range h.roster.refuse() {
 		s.cut(CloseRestarting)
 		s.hangUp()
 	}
-	<-gone
-	return ctx.Err()
 }
 
 // Close closes every session with 4001, waits for them and for the hub's
 // goroutines. It takes closeWait at most and is safe to call twice.
 func (h *Hub) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait-cutWait)
 	defer cancel()
 	err := h.Drain(ctx, 0)
 	h.closing.Do(h.flushers.close)

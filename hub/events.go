@@ -50,7 +50,8 @@ func (e *events) wake() {
 	}
 }
 
-// abort ends the answer, also in the middle of a write. It is safe to call twice.
+// abort ends the answer, also in the middle of a write, but for one to a connection over
+// HTTP/2 that is full (see ServeEvents). It is safe to call twice.
 func (e *events) abort() {
 	e.once.Do(func() {
 		close(e.aborted)
@@ -61,6 +62,10 @@ func (e *events) abort() {
 // ServeEvents answers r with the events of a session, for a client at address (see
 // Serve), until that has ended. `?channel=` names a channel that is joined on request,
 // and may be repeated.
+//
+// Over HTTP/2 a stream ends with a frame of its own (RFC 9113, section 6.4), behind what
+// the connection has not taken yet. A server of HTTP/2 needs a WriteByteTimeout, since only
+// it can end a connection that takes nothing; without one the session stays.
 func (h *Hub) ServeEvents(w http.ResponseWriter, r *http.Request, address string) {
 	h.allowOrigin(w, r)
 	if r.Method == http.MethodOptions { // of another origin's page (Fetch, section 3.2)

@@ -78,6 +78,8 @@ const (
 	stallWait = 10 * time.Second
 	// closeWait is how long a peer may take to answer a close frame.
 	closeWait = 5 * time.Second
+	// cutWait is how long sessions that are hung up on may take to be gone.
+	cutWait = time.Second
 	// limitWait is after how long something beyond a limit may be tried again.
 	limitWait = 10 * time.Second
 	// expirySpread is over how long the timers cut sessions whose tokens end together.

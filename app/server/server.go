@@ -25,6 +25,7 @@ const (
 	headerWait = 10 * time.Second // for a request's head
 	bodyWait   = 30 * time.Second // for a whole request, and for an answer
 	idleWait   = 60 * time.Second // between two requests
+	stallWait  = 10 * time.Second // in which a connection over HTTP/2 takes nothing
 )
 
 // Hub upgrades requests; *hub.Hub is one. After Serve has returned, neither w
@@ -117,6 +118,9 @@ func (s *Server) newHTTPServer(h http.Handler) *http.Server {
 		WriteTimeout:      bodyWait, // hijacking a connection lifts both
 		IdleTimeout:       idleWait,
 		MaxHeaderBytes:    maxHeaderBytes,
+		// An answer's deadline ends its stream with a frame (RFC 9113, section 6.4), which
+		// waits behind what a full connection does not take: all streams would stay.
+		HTTP2: &http.HTTP2Config{WriteByteTimeout: stallWait},
 		// What clients do wrong; acceptor tells what the operator should know.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
