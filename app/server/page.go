@@ -44,7 +44,6 @@ func clientModule(files fs.FS) gin.HandlerFunc {
 			return
 		}
 		c.Header("Content-Encoding", "gzip")
-		c.Header("Content-Length", strconv.Itoa(len(compressed))) // net/http leaves it out of what is encoded
 		serveContent(c, name, compressed)
 	}
 }

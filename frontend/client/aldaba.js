@@ -123,8 +123,11 @@ export class Client {
   #wanted = new Map();
   /** @type {Set<string>} */
   #joined = new Set();
-  /** @type {Set<string>} those that it is asked to leave, until it does: nobody can count on them */
-  #leaving = new Set();
+  /**
+   * Those that the hub is asked to leave, until it does: nobody can count on them. With who asks, the latest.
+   * @type {Map<string, object>}
+   */
+  #leaving = new Map();
   /** @type {Set<string>} joined in an earlier session and not yet in this one: messages may have been missed */
   #missed = new Set();
   #asking = 0;
@@ -163,11 +166,11 @@ export class Client {
   ) {
     const absolute = new URL(url, globalThis.location?.href);
     absolute.protocol = absolute.protocol.replace(/^http/, 'ws');
-    if (!/^wss?:$/.test(absolute.protocol)) throw new TypeError('aldaba: the url must be ws: or wss:');
+    if (!/^wss?:$/.test(absolute.protocol)) throw new TypeError('aldaba: not a WebSocket url');
     absolute.hash = ''; // the WebSocket constructor refuses fragments
     this.#url = absolute.href;
     this.#sse = sse && /\/ws$/.test(absolute.pathname);
-    if (!WebSocket && !this.#sse) throw new TypeError('aldaba: no WebSocket: connect({WebSocket})');
+    if (!WebSocket && !this.#sse) throw new TypeError('aldaba: no WebSocket');
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
     this.#share = share;
@@ -327,23 +330,20 @@ export class Client {
       return;
     }
     if (this.#state !== 'open' && !this.#socket?.shared) return; // who holds a shared connection asks for it by itself
-    this.#leaving.add(channel);
+    const mine = {};
+    this.#leaving.set(channel, mine);
     try {
       await this.#commands.ask({ type: 'unsubscribe', channel });
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       // Without the connection, or the channel, there is nothing to leave.
-      if (
-        this.#state !== 'open' ||
-        ['not_joined', 'connection_lost', 'closed'].includes(/** @type {any} */ (error)?.code)
-      )
-        return;
-      if (this.#wanted.has(channel)) {
-        this.#joined.delete(channel); // it may be, or not: the hub's answer tells
+      if (this.#state !== 'open' || error.code === 'not_joined') return;
+      if (error.code === 'timeout' || this.#wanted.has(channel)) {
+        this.#joined.delete(channel); // it may be, or not: the hub's next answer tells
         this.#ask();
       }
       throw error;
     } finally {
-      this.#leaving.delete(channel);
+      if (this.#leaving.get(channel) === mine) this.#leaving.delete(channel);
     }
   }
 
@@ -398,7 +398,7 @@ export class Client {
   #unstream(channel) {
     if (this.#joined.has(channel) && !this.#streamed.has(channel))
       throw new AldabaError('receive_only', 'cannot unsubscribe');
-    this.#leaving.add(channel);
+    this.#leaving.set(channel, {});
     if (this.#joined.has(channel)) this.#leave(channel, 'unsubscribed');
     this.#ask();
   }
@@ -525,7 +525,7 @@ export class Client {
   /** @returns {any} */
   #webSocket() {
     const url = new URL(this.#url);
-    const resume = this.#positions.size > 0;
+    const resume = String(this.#positions) !== '';
     if (resume) url.search += url.search ? '&resume' : '?resume';
     const socket = new this.#WebSocket(
       url.href,
@@ -683,6 +683,7 @@ export class Client {
         break;
       case 'joined':
         if (!this.#joined.has(frame.channel)) this.#enter(frame);
+        this.#shed(frame);
         break;
       case 'left':
         if (this.#state !== 'open') break; // it says no more than that nobody asks for it
@@ -749,6 +750,12 @@ export class Client {
     this.#listeners.tell('joined', channel);
     this.#count(channel, unread);
     if (lost && this.#joined.has(channel)) this.#lose({ channel, position });
+  }
+
+  /** What is joined after it was given up is left. @param {any} frame a `joined` */
+  #shed({ id, channel }) {
+    if (id && !this.#wanted.has(channel) && !this.#leaving.has(channel))
+      this.unsubscribe(channel).catch(() => {});
   }
 
   /** @param {string} channel @param {number | undefined} count @param {string} [read] */

@@ -47,6 +47,5 @@ export class Listeners {
 
 /** Throws a TypeError unless it is a name. @param {unknown} channel */
 export function checkChannel(channel) {
-  if (typeof channel !== 'string' || channel === '')
-    throw new TypeError('aldaba: a channel is a non-empty string');
+  if (typeof channel !== 'string' || channel === '') throw new TypeError('aldaba: not a channel');
 }

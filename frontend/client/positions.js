@@ -43,10 +43,6 @@ export class Positions {
     }
   }
 
-  get size() {
-    return this.#newest.size;
-  }
-
   /** @param {string} channel */
   get(channel) {
     return this.#newest.get(channel);

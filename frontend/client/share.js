@@ -119,7 +119,7 @@ export class Share {
     });
     this.#links.set(id, link);
     if (!this.#client || this.#client.state === 'closed')
-      this.#connect({ url, sse, getToken: token ? () => this.#askToken() : undefined }, positions);
+      this.#connect({ url, sse, getToken: token && (() => this.#askToken()) }, positions);
     if (this.#client?.state === 'open') this.#admit(link);
     else this.#tell(link);
     if (!known) locks()?.request(lockOf(id), () => this.drop(id));
@@ -162,7 +162,8 @@ export class Share {
 
   /** @param {Link} link @param {any} frame */
   #unsubscribe(link, { id, channel }) {
-    for (const set of [link.wants, link.hears, link.asking]) set.delete(channel);
+    this.#refuse(link, channel, { code: 'unsubscribed' });
+    link.hears.delete(channel);
     delete link.reached[channel];
     this.#release(channel);
     link.send({ type: 'left', id, channel, reason: 'unsubscribed' });

@@ -237,6 +237,62 @@ test('a subscribe that meets the end of the grant is answered', async (t) => {
   assert.deepEqual(client.channels, []);
 });
 
+test('of two that leave a channel, the answer to the first does not speak for the second', async (t) => {
+  const { client, connection } = await openClient(t);
+  const gone = [client.subscribe('a'), refuses(client.subscribe('room'), 'unsubscribed')]; // room waits for its turn
+  gone.push(client.unsubscribe('room'), refuses(client.subscribe('room'), 'unsubscribed'));
+  await connection.join();
+  const first = await connection.frame();
+  const { id } = await connection.frame();
+  gone.push(client.unsubscribe('room'));
+  let joined = false;
+  const again = client.subscribe('room').then(() => {
+    joined = true;
+  });
+  const second = await connection.frame();
+  assert.deepEqual([first.type, second.type], ['unsubscribe', 'unsubscribe']);
+  connection.send({ type: 'error', id: first.id, code: 'not_joined', message: 'not joined' });
+  await heard(client, connection);
+  connection.send({ type: 'joined', id, channel: 'room' });
+  await heard(client, connection);
+  assert.ok(!joined);
+  connection.send({ type: 'left', id: second.id, channel: 'room', reason: 'unsubscribed' });
+  await connection.join();
+  await Promise.all([again, ...gone]);
+  assert.deepEqual(client.channels, ['a', 'room']);
+});
+
+test('what was not answered in time is not counted on', async (t) => {
+  const { client, connection } = await openClient(t, 'room');
+  const tick = stopTheClock(t);
+  const left = refuses(client.unsubscribe('room'), 'timeout');
+  const { id } = await connection.frame();
+  tick(15_000);
+  await left;
+  const again = client.subscribe('room');
+  const { type, id: asked } = await connection.frame();
+  assert.equal(type, 'subscribe');
+  connection.send({ type: 'left', id, channel: 'room', reason: 'unsubscribed' });
+  connection.send({ type: 'joined', id: asked, channel: 'room' });
+  await again;
+  assert.deepEqual(client.channels, ['room']);
+});
+
+test('a channel that is joined after it was given up is left', async (t) => {
+  const { client, connection } = await openClient(t);
+  const tick = stopTheClock(t);
+  const given = refuses(client.subscribe('room'), 'timeout');
+  const { id } = await connection.frame();
+  tick(15_000);
+  await given;
+  connection.send({ type: 'joined', id, channel: 'room' });
+  const leave = await connection.frame();
+  assert.deepEqual([leave.type, leave.channel], ['unsubscribe', 'room']);
+  connection.send({ type: 'left', id: leave.id, channel: 'room', reason: 'unsubscribed' });
+  await heard(client, connection);
+  assert.deepEqual(client.channels, []);
+});
+
 test('only a string names a channel', async (t) => {
   const { client, connection } = await openClient(t);
   for (const channel of [5, '', null, undefined, ['user:42']]) {

@@ -465,6 +465,29 @@ for (const way of ['worker', 'leader']) {
     assert.deepEqual(await tells(one, 1), ['a 4']);
   });
 
+  test(`${way}: a tab that changes its mind twice waits for nobody`, { timeout: 10_000 }, async (t) => {
+    const { connection, two } = await openTabs(t, {});
+    const tick = stopTheClock(t); // of 15 seconds, after which an answer is waited for no more
+    const first = code(two.client.subscribe('room'));
+    const left = two.client.unsubscribe('room');
+    let joined = false;
+    const again = two.client.subscribe('room').then(() => {
+      joined = true;
+    });
+    const asked = await connection.frame();
+    const leave = await connection.frame();
+    connection.send({ type: 'joined', id: asked.id, channel: 'room' });
+    connection.send({ type: 'left', id: leave.id, channel: 'room', reason: 'unsubscribed' });
+    assert.equal(await first, 'unsubscribed');
+    await left;
+    for (let passed = 0; passed < 5000 && !joined; passed += 60) {
+      if (connection.unread) await connection.join();
+      await settled();
+      tick(60);
+    }
+    await again;
+  });
+
   test(`${way}: what a tab no longer wants while there is no connection is not asked for again`, async (t) => {
     const { hub, connection, one, two } = await openTabs(t, {});
     for (const channel of ['room:1', 'room:2']) {
