@@ -14,22 +14,28 @@ const (
 
 // leave empties the replica so that its sessions hardly notice: the load
 // balancer learns of it first, then no session comes any more, then those that
-// are here go, a few at a time.
+// are here go, a few at a time. What it did for all it does to the end.
 func (p *program) leave(ctx context.Context) {
 	p.log.Info("draining", "sessions", p.hub.Sessions(), "delay", p.config.Drain.Delay, "spread", p.config.Drain.Spread)
 	p.server.Drain()
-	p.handOver(ctx)
 	<-time.After(p.config.Drain.Delay)
 	p.hub.Refuse()
+	p.drain(ctx)
+	p.handOver(ctx)
+	p.log.Info("drained")
+}
+
+// drain has the sessions go.
+func (p *program) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, p.config.Drain.Spread+drainGrace)
 	defer cancel()
 	if err := p.hub.Drain(ctx, p.config.Drain.Spread); err != nil {
 		p.log.Warn("sessions did not leave in time and were cut", "error", err)
 	}
-	p.log.Info("drained")
 }
 
-// handOver has another replica record plain publishes from now on.
+// handOver has another replica record plain publishes from now on. Until then this one
+// does: it may be the only one.
 func (p *program) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainGrace)
 	defer cancel()

@@ -75,6 +75,37 @@ func TestDrainedSessionsComeBackSpreadOverTime(t *testing.T) {
 	}
 }
 
+// TestAReplicaAloneRecordsUntilItEnds publishes plainly on a channel with history while
+// the only replica is about to stop, and still has its sessions.
+func TestAReplicaAloneRecordsUntilItEnds(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	r := serve(t, plain, redis, object{
+		"channels": []object{{"name": "user:{sub}", "history": object{"size": 100, "ttl": "1h"}}},
+		"drain":    object{"delay": "3s", "spread": "0s"},
+	})
+	s := r.login("anna", nil)
+	hears := func(n int) {
+		redis.Do("PUBLISH", "user:anna", n)
+		f := s.await("the message", func(f object) bool { return f["type"] == "message" && f["data"] == float64(n) })
+		if f["position"] == nil {
+			t.Errorf("%d was not recorded: %v", n, f)
+		}
+	}
+	eventually(t, "it records", func() bool { return r.metric("aldaba_recorder") == 1 })
+	hears(1)
+	r.terminate()
+	eventually(t, "not ready", func() bool { return !r.ready() })
+	hears(2)
+	if code := s.awaitClose(); code != 4001 {
+		t.Errorf("closed with %d", code)
+	}
+	r.stop()
+	if n := redis.Do("XLEN", "aldaba:log:{user:anna}"); n != int64(2) {
+		t.Errorf("%v messages were recorded", n)
+	}
+}
+
 // TestSecondSignalEndsAtOnce does not wait for a drain of minutes.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()

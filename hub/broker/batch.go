@@ -45,6 +45,7 @@ func (r *recorder) answerMarker(ctx context.Context, marker string) error {
 		return err
 	}
 	r.taken(1)
+	r.follower, _, _ = strings.Cut(marker, markerCut)
 	return nil
 }
 

@@ -57,13 +57,25 @@ func (l *lease) held(ctx context.Context) (bool, error) {
 }
 
 var (
-	renewScript   = redis.NewScript(`if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
+	renewScript = redis.NewScript(`if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end return redis.call('PEXPIRE', KEYS[1], ARGV[2])`)
+	cedeScript  = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
+local other = redis.call('GET', KEYS[2])
+if not other or (ARGV[2] ~= '' and other ~= ARGV[2]) then return 0 end
+return redis.call('DEL', KEYS[1])`)
 	releaseScript = redis.NewScript(`if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end return redis.call('DEL', KEYS[1])`)
 )
 
 // renew reports whether the lease is still held, for another ttl.
 func (l *lease) renew(ctx context.Context) (bool, error) {
 	n, err := renewScript.Run(ctx, l.client, []string{l.key}, l.value, milliseconds(l.ttl)).Int()
+	return n == 1, err
+}
+
+// cede gives the lease up only while somebody has the other one: with that value, if it
+// is not empty. Nobody comes between. It reports whether the lease is not held any more.
+func (l *lease) cede(ctx context.Context, other *lease, value string) (bool, error) {
+	n, err := cedeScript.Run(ctx, l.client, []string{l.key, other.key}, l.value, value).Int()
 	return n == 1, err
 }
 

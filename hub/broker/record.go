@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // What a recorder does on one link.
@@ -27,14 +29,14 @@ func (r *recorder) work(ctx context.Context, l *link, as role) error {
 	return r.record(ctx, l)
 }
 
-// over says why a role has to end: ctx, the link, or that this replica leaves.
+// over says why a role has to end: ctx or the link.
 func (r *recorder) over(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.failed != nil:
 		return r.failed
-	case ctx.Err() != nil || r.leaving():
+	case ctx.Err() != nil:
 		return errLeft
 	}
 	return nil
@@ -51,9 +53,15 @@ func (r *recorder) enqueue(all []heard) {
 // record records what is heard, until the role ends.
 func (r *recorder) record(ctx context.Context, l *link) error {
 	renewed := time.Now()
+	var leaves farewell
 	for {
 		if err := r.over(ctx); err != nil {
-			return r.end(ctx, l, err)
+			return r.end(ctx, l, err, "")
+		}
+		if due, heir := leaves.due(ctx, r); due {
+			if err := r.end(ctx, l, errLeft, heir); !errors.Is(err, errNoHeir) {
+				return err
+			}
 		}
 		if time.Since(renewed) > r.timing.renew {
 			renewed = time.Now()
@@ -70,15 +78,46 @@ func (r *recorder) record(ctx context.Context, l *link) error {
 		case err != nil: // made again: the script knows what it has
 			r.log.Debug("not recorded yet", "error", describe(err))
 			r.nap(r.timing.poll)
+		case n == 0 && r.leaving():
+			r.nap(r.timing.poll)
 		case n == 0:
 			r.idle(ctx, r.timing.poll)
 		}
 	}
 }
 
+// farewell is when a recorder that is to leave does.
+type farewell struct{ begun, looked time.Time }
+
+// due reports whether it is time: to an heir, or, without one, because nobody else is
+// there or it has waited long enough.
+func (f *farewell) due(ctx context.Context, r *recorder) (due bool, heir string) {
+	now := time.Now()
+	if !r.leaving() || now.Sub(f.looked) < r.timing.poll {
+		return false, ""
+	}
+	if f.begun.IsZero() {
+		f.begun = now
+	}
+	f.looked = now
+	standby, err := r.client.Get(ctx, r.standing.key).Result()
+	if err == nil && standby == r.follower {
+		return true, standby
+	}
+	return now.Sub(f.begun) > r.timing.heir || errors.Is(err, redis.Nil) && r.isAlone(ctx), ""
+}
+
+// isAlone reports whether no other replica is there.
+func (r *recorder) isAlone(ctx context.Context) bool {
+	channel := r.name(r.receipts.channel) // which all replicas listen to
+	replicas, err := r.client.PubSubNumSub(ctx, channel).Result()
+	return err == nil && replicas[channel] <= 1
+}
+
 // end ends the role: what was heard by now is recorded. A recorder that has become deaf
-// gives the lease to its standby; without one it keeps it, and comes back.
-func (r *recorder) end(ctx context.Context, l *link, why error) error {
+// gives the lease to its standby; without one it keeps it, and comes back. With an heir
+// the role ends only if that standby is still there; else end returns errNoHeir.
+func (r *recorder) end(ctx context.Context, l *link, why error, heir string) error {
 	leaves := errors.Is(why, errLeft)
 	if leaves {
 		if err := r.barrier(ctx, l); err != nil {
@@ -101,6 +140,11 @@ func (r *recorder) end(ctx context.Context, l *link, why error) error {
 	}
 	bound, cancel := r.toTheEnd(ctx)
 	defer cancel()
+	if heir != "" {
+		if ceded, err := r.recording.cede(bound, &r.standing, heir); !ceded || err != nil {
+			return errors.Join(errNoHeir, err)
+		}
+	}
 	stood, err := r.standing.held(bound)
 	if r.deaf = !leaves && (err != nil || !stood); r.deaf {
 		return why

@@ -29,8 +29,9 @@ type recorder struct {
 	wide                bool     // this user may only subscribe to the whole prefix: filter here
 	wake                chan struct{}
 
-	leave chan struct{} // closed: take no lease any more
-	left  chan struct{} // closed when none is held any more
+	leave    chan struct{} // closed: take no lease any more
+	left     chan struct{} // closed when none is held any more
+	follower string        // the standby's lease when it was last told how far it can count on this recorder
 
 	mu      sync.Mutex
 	role    role
@@ -62,6 +63,7 @@ const heardBytes = 64 << 20
 var (
 	errFenced = errors.New("another replica records now")
 	errLeft   = errors.New("handed over")
+	errNoHeir = errors.New("the standby has left meanwhile")
 )
 
 func newRecorder(b *Broker) *recorder {
@@ -121,7 +123,8 @@ func (r *recorder) leaving() bool {
 	}
 }
 
-// handOver has the recorder leave, and waits until it has or ctx ends.
+// handOver has the recorder leave as soon as somebody can go on, and waits until it has
+// or ctx ends.
 func (r *recorder) handOver(ctx context.Context) {
 	r.mu.Lock()
 	if !r.leaving() {
@@ -237,7 +240,8 @@ func (r *recorder) gap(why string) {
 }
 
 // HandOver ends this replica's part in recording plain PUBLISHes: what it has heard is
-// recorded, and the standby goes on at once. It returns when that is done, or ctx ends.
+// recorded, and the standby goes on at once. A recorder whose standby cannot go on yet
+// waits for it, seconds at most. It returns when that is done, or ctx ends.
 func (b *Broker) HandOver(ctx context.Context) {
 	b.mu.Lock()
 	r := b.recorder

@@ -179,6 +179,27 @@ func TestHandOverUnderLoad(t *testing.T) {
 	}
 }
 
+func TestRecorderAndStandbyThatLeaveTogetherWaitForTheThird(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	two := run(t, kept(t, url))
+	two.awaitRole(t, roleStandby)
+	three := run(t, kept(t, url))
+	f := publishPlainly(t, url, flooded...)
+	var both sync.WaitGroup
+	for _, r := range []*rig{one, two} {
+		both.Go(func() { r.HandOver(t.Context()) })
+	}
+	both.Wait()
+	three.awaitRole(t, roleRecorder)
+	time.Sleep(100 * time.Millisecond) // of load on the last one
+	holdsAll(t, url, f.end(t))
+	if gaps(t, three) != 0 {
+		t.Error("it counts a gap")
+	}
+}
+
 // dies has a recorder vanish as a killed process does: its connections break, and it
 // releases nothing.
 func (r *rig) dies(t testing.TB) {

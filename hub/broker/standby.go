@@ -17,6 +17,12 @@ func (r *recorder) standBy(ctx context.Context, l *link) error {
 		if err := r.over(ctx); err != nil {
 			return err
 		}
+		if r.leaving() {
+			// Unless the recorder has just left, counting on this standby.
+			if ceded, err := r.standing.cede(ctx, &r.recording, ""); ceded || err != nil {
+				return errors.Join(errLeft, err)
+			}
+		}
 		taken, err := r.recording.take(ctx)
 		if err != nil {
 			return err
@@ -48,8 +54,11 @@ func (r *recorder) isExact() bool {
 	return r.backlog.exact
 }
 
+// markerCut ends the part of a marker that is the lease of the standby that asks.
+const markerCut = " "
+
 func (r *recorder) askMarker(ctx context.Context) error {
-	marker := rand.Text()
+	marker := r.standing.value + markerCut + rand.Text()
 	r.mu.Lock()
 	r.backlog.ask(marker)
 	r.mu.Unlock()

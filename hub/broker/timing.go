@@ -21,6 +21,7 @@ type timing struct {
 	renew   time.Duration // between two renewals
 	poll    time.Duration // between two looks of a standby at the recorder's lease
 	vacancy timeRange     // between two looks of the others
+	heir    time.Duration // how long a recorder that leaves waits for a standby
 
 	receipt time.Duration // how long replicas may take to say what a message came to
 
@@ -55,6 +56,7 @@ var defaultTiming = timing{
 	renew:   time.Second,
 	poll:    250 * time.Millisecond,
 	vacancy: timeRange{time.Second, 2 * time.Second},
+	heir:    4 * time.Second,
 
 	receipt: time.Second,
 
