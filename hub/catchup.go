@@ -17,7 +17,13 @@ type catchUp struct {
 	held     []*frame // live messages since the log is being read
 	cost     int64    // of held
 	lost     bool     // not all were held: the log is to be read again
-	read     Page     // of the first answer; only if what is sent was partly read
+	read     reading  // of some of what is sent, or more; zero: not that
+}
+
+// reading is how far a user has read a log, and what was unread when head was its newest.
+type reading struct {
+	at, head Position
+	unread   int
 }
 
 // standing is what a client is told of its place in a history; empty without one.
@@ -117,14 +123,16 @@ func (c *channel) replay(m *membership, page Page) (more bool) {
 	if page.More || k.lost {
 		return true
 	}
-	c.correct(m)
 	m.at = k.from
+	end := k.from
 	for _, f := range k.held {
 		if m.wants(f.at) {
 			m.session.send(f)
 			c.metrics.deliveries.Inc()
+			end = f.at
 		}
 	}
+	c.correct(m, end)
 	c.catching = remove(c.catching, m)
 	c.admit(m)
 	return false
@@ -156,23 +164,27 @@ func (c *channel) place(m *membership, page Page) {
 func (c *catchUp) unreadAt(page Page) int {
 	behind := int(page.Head.Offset - c.from.Offset) //nolint:gosec // both are below 2⁵³
 	if page.Unread < behind {
-		c.read = page
-		c.read.Entries = nil
+		c.note(reading{page.Read, page.Head, page.Unread})
 	}
 	return max(0, page.Unread-behind)
 }
 
-// correct tells how many messages are unread if what was sent was read in part.
-// c.mu is held.
-func (c *channel) correct(m *membership) {
-	k := &m.wait.catchUp
-	if k.read.Read.IsZero() || k.from.Epoch != k.read.Head.Epoch || k.from.Offset < k.read.Head.Offset {
+// note keeps r, which the client is told in the end, unless more was read already.
+func (c *catchUp) note(r reading) {
+	if r.at.Epoch != c.read.at.Epoch || r.at.Offset > c.read.at.Offset {
+		c.read = r
+	}
+}
+
+// correct tells how many messages are unread if what was sent, up to end, was read in
+// part. c.mu is held.
+func (c *channel) correct(m *membership, end Position) {
+	r := m.wait.catchUp.read
+	if r.at.IsZero() || end.Epoch != r.head.Epoch || end.Offset < r.head.Offset {
 		return
 	}
-	unread := k.read.Unread + int(k.from.Offset-k.read.Head.Offset) //nolint:gosec // both are below 2⁵³
-	f := answerFrame(answer{Type: "read", Channel: c.name, Position: k.read.Read.String(), Unread: &unread})
-	f.channel = c
-	m.session.send(f)
+	unread := r.unread + int(end.Offset-r.head.Offset) //nolint:gosec // both are below 2⁵³
+	m.session.send(readFrame(c, r.at, unread))
 }
 
 // offerAll queues entries as far as the session's queue has room, and reports whether

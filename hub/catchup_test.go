@@ -387,6 +387,52 @@ func TestAckTellsTheUsersSessions(t *testing.T) {
 	}
 }
 
+// TestReadDuringACatchUpIsToldAfterIt has the user read on another device while this one
+// is sent what it missed, and more come before and after that.
+func TestReadDuringACatchUpIsToldAfterIt(t *testing.T) {
+	t.Parallel()
+	for page := range 4 {
+		w := newWorld(t)
+		at := w.broker.write("inbox:a", numbers(1, 1)...)
+		w.broker.write("inbox:a", numbers(2, 600)...) // three pages
+		publish := func(n int) {
+			if _, err := w.broker.Publish(t.Context(), "inbox:a", fmt.Append(nil, n), PublishOptions{}); err != nil {
+				t.Error(err)
+			}
+		}
+		read := func() {
+			publish(601)
+			if _, err := w.broker.Ack(t.Context(), "inbox:a", "ann", Position{"e0", 600, 1600}); err != nil {
+				t.Error(err)
+			}
+			publish(602)
+		}
+		var reads atomic.Int32
+		w.broker.reading = func(Query) {
+			if int(reads.Add(1)) == page+1 {
+				read()
+			}
+		}
+		c := w.resume("ann", inbox, map[string]Position{"inbox:a": at})
+		unread := int(c.welcomed("inbox:a").unread.(float64))
+		if page == 3 {
+			c.hears(2, 600)
+			read()
+			c.hears(601, 601)
+			if f := c.expect("read"); f["unread"] != 1.0 {
+				t.Errorf("got %v", f)
+			}
+			c.hears(602, 602)
+			continue
+		}
+		c.hears(2, 602)
+		if f := c.expect("read"); f["unread"] != 2.0 || f["position"] != "e0:600-1600" {
+			t.Errorf("page %d, welcomed with %d: got %v", page, unread, f)
+		}
+		c.nothing()
+	}
+}
+
 // TestResumeUnderLoad reconnects at random while messages are published: each page
 // hears every message once, in order.
 func TestResumeUnderLoad(t *testing.T) {

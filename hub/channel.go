@@ -166,8 +166,9 @@ func (c *channel) resync(at Position) {
 	c.waiting = nil
 }
 
-// tell sends a to the sessions of user that have joined.
-func (c *channel) tell(user string, a answer) {
+// tell says how far user has read: to the sessions that have joined, and to others when
+// they have caught up.
+func (c *channel) tell(user string, r reading) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var f *frame
@@ -176,10 +177,14 @@ func (c *channel) tell(user string, a answer) {
 			continue
 		}
 		if f == nil {
-			f = answerFrame(a)
-			f.channel = c
+			f = readFrame(c, r.at, r.unread)
 		}
 		m.session.send(f)
+	}
+	for _, m := range c.catching {
+		if m.session.user == user {
+			m.wait.catchUp.note(r)
+		}
 	}
 }
 

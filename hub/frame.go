@@ -87,6 +87,12 @@ func resyncFrame(ch *channel, at Position) *frame {
 	return f
 }
 
+func readFrame(ch *channel, at Position, unread int) *frame {
+	f := answerFrame(answer{Type: "read", Channel: ch.name, Position: at.String(), Unread: &unread})
+	f.channel = ch
+	return f
+}
+
 // answer is every frame of the hub but `message`, with the fields that its type
 // has (docs/protocol.md).
 type answer struct {

@@ -191,7 +191,8 @@ func (h *Hub) Resync(channel string, at Position) {
 // user's sessions are told.
 func (h *Hub) Read(channel, user string, at Position, unread int) {
 	if ch := h.index.lookup(channel); ch != nil {
-		ch.tell(user, answer{Type: "read", Channel: channel, Position: at.String(), Unread: &unread})
+		head := Position{Epoch: at.Epoch, Offset: at.Offset + uint64(max(0, unread))} //nolint:gosec // not negative
+		ch.tell(user, reading{at, head, unread})
 	}
 }
 
