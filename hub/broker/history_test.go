@@ -253,11 +253,43 @@ func TestFlushedLogHasAnotherEpoch(t *testing.T) {
 		if next.Epoch == p.Epoch || next.Offset != 1 {
 			t.Errorf("%v after %v", next, p)
 		}
-		r.calls.await(t, "Resync log:a")
 		put(t, r.Broker, "log:a", "3", "")
 		r.calls.await(t, "Deliver log:a 3")
+		want := []string{"Deliver log:a 1", "Resync log:a", "Deliver log:a 2", "Deliver log:a 3"}
+		told := slices.DeleteFunc(r.calls.all(), func(s string) bool { return strings.HasPrefix(s, "Subscribed") })
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Errorf("what the new log has is not all delivered (-want +got):\n%s", diff)
+		}
 		if lost, _ := page(t, r.Broker, hub.Query{Channel: "log:a", After: p, Entries: 9, Bytes: 99}); lost.Known {
 			t.Error("a position of the lost log is known")
+		}
+	})
+}
+
+// TestOlderEntriesOfAnotherServerAreNotNews: after a fail-over to a replica that lacked the
+// newest entry, the log begins where it did, and most of it was delivered.
+func TestOlderEntriesOfAnotherServerAreNotNews(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		r.join(t, "log:a")
+		var positions []hub.Position
+		for _, data := range []string{"1", "2", "3"} {
+			positions = append(positions, put(t, r.Broker, "log:a", data, "").Position)
+			r.calls.await(t, "Deliver log:a "+data)
+		}
+		c, ctx := client(t, url), context.Background()
+		err := errors.Join(
+			c.XDel(ctx, "aldaba:log:{log:a}", positions[2].ID()).Err(),
+			c.HSet(ctx, "aldaba:meta:{log:a}", "last", positions[1].ID(), "server", "another").Err())
+		if err != nil {
+			t.Fatal(err)
+		}
+		say(t, c, liveName("log:a"), "has it look at the log")
+		r.calls.await(t, "Resync log:a")
+		put(t, r.Broker, "log:a", "4", "")
+		r.calls.await(t, "Deliver log:a 4")
+		if diff := cmp.Diff([]string{"1", "2", "3", "4"}, r.calls.with("Deliver log:a ")); diff != "" {
+			t.Error(diff)
 		}
 	})
 }
