@@ -17,7 +17,8 @@ const maxHistory = 10_000
 // Histories says which channels keep how much. It goes by the channel's name
 // alone, never by claims: a channel is the same for everybody. The first pattern
 // that has a history and could yield the channel counts. The zero value keeps
-// nothing of any channel.
+// nothing of any channel, and of the hub's own names (`aldaba:`) nothing is ever
+// kept, whatever a placeholder at the front fits.
 type Histories struct {
 	patterns []*pattern
 }
@@ -35,6 +36,9 @@ func (p *Policy) Histories() Histories {
 
 // Of returns channel's history, or false if it keeps none.
 func (h Histories) Of(channel string) (History, bool) {
+	if strings.HasPrefix(channel, reserved) {
+		return History{}, false
+	}
 	for _, p := range h.patterns {
 		if p.fits(channel) {
 			return *p.config.History, true

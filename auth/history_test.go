@@ -46,3 +46,23 @@ func TestHistoriesGoByTheNameAlone(t *testing.T) {
 		t.Error("the zero value keeps something")
 	}
 }
+
+// TestNothingIsKeptOfTheHubsOwnNames: a placeholder at the front fits them, too.
+func TestNothingIsKeptOfTheHubsOwnNames(t *testing.T) {
+	kept := &History{Size: 5, TTL: time.Minute}
+	policy, err := NewPolicy([]Pattern{
+		{Name: "{org}:{sub}", History: kept},
+		{Name: "*:*:{sub}", Join: JoinOnRequest, History: kept},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	histories := policy.Histories()
+	for channel, want := range map[string]bool{
+		"aldaba:receipts": false, "aldaba:probe:X": false, "aldabas:receipts": true, "o:aldaba": true, "o:probe:X": true,
+	} {
+		if _, ok := histories.Of(channel); ok != want {
+			t.Errorf("%s: got %v, want %v", channel, ok, want)
+		}
+	}
+}
