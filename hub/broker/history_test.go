@@ -315,6 +315,32 @@ func TestEvictedLogIsNotRecovered(t *testing.T) {
 	})
 }
 
+// TestMetaOutlivesTheQuietLook: between two of them nobody may touch a quiet channel, and
+// one whose epoch has ended meanwhile would be told of a gap that never was.
+func TestMetaOutlivesTheQuietLook(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		for ttl, want := range map[time.Duration]time.Duration{time.Second: time.Minute, time.Hour: 2 * time.Hour} {
+			if want < 2*defaultTiming.quiet.max {
+				t.Errorf("%s is too close to the quiet look, after %s", want, defaultTiming.quiet.max)
+			}
+			published, read := "log:published-"+ttl.String(), "log:read-"+ttl.String()
+			policy, err := auth.NewPolicy([]auth.Pattern{{Name: "log:*", Join: auth.JoinOnRequest, History: &auth.History{Size: 5, TTL: ttl}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := run(t, Options{URL: url, Histories: policy.Histories()})
+			put(t, r.Broker, published, "1", "")
+			page(t, r.Broker, hub.Query{Channel: read})
+			for _, channel := range []string{published, read} {
+				left, err := client(t, url).PTTL(t.Context(), "aldaba:meta:{"+channel+"}").Result()
+				if err != nil || left < want-10*time.Second || left > want+ttl/16 {
+					t.Errorf("with ttl %s: %s ends in %s, %v, want %s", ttl, channel, left, err, want)
+				}
+			}
+		}
+	})
+}
+
 // TestChannelsWithoutHistoryAskNoLog: they cost what they would if nothing had one.
 func TestChannelsWithoutHistoryAskNoLog(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {

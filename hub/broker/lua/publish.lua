@@ -24,13 +24,19 @@ local function announce(name, id, epoch, seal, origin, data)
     '1 ' .. id .. ' ' .. epoch .. ' ' .. seal .. ' ' .. origin .. ' ' .. data)
 end
 
--- keep puts off the end of what a channel has, now and then: it is exact to a
--- sixteenth of ttl. The log ends ttl after its newest entry, the rest later, so that
--- whoever stands at the newest entry can still prove it.
+-- stay puts off the end of what a channel has beside its log: whoever stands at the
+-- newest entry can still prove it when that has gone. Where somebody listens it is read
+-- every 25 seconds at least, and must not end between two readings, however short ttl is.
+local function stay(meta, ttl)
+  redis.call('PEXPIRE', meta, whole(math.max(2 * ttl, 60000) + ttl / 16))
+end
+
+-- keep puts off the end of all that a channel has, now and then: it is exact to a
+-- sixteenth of ttl. The log ends ttl after its newest entry.
 local function keep(meta, log, kept, time, ttl)
   if kept and time - tonumber(kept) < ttl * 1000 / 16 then return end
   redis.call('PEXPIRE', log, whole(ttl + ttl / 16))
-  redis.call('PEXPIRE', meta, whole(2 * ttl + ttl / 16))
+  stay(meta, ttl)
   redis.call('HSET', meta, 'kept', whole(time))
 end
 

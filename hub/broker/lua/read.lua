@@ -37,7 +37,7 @@ local function state(meta, log, user, seal, ttl)
     read = last
     redis.call('HSET', meta, 'r:' .. user, read)
   end
-  redis.call('PEXPIRE', meta, whole(2 * ttl + ttl / 16))
+  stay(meta, ttl)
   return epoch, last, had, read
 end
 
