@@ -312,6 +312,9 @@ func TestEvictedLogIsNotRecovered(t *testing.T) {
 		if got, _ := page(t, r.Broker, hub.Query{Channel: "log:a", After: newest, Entries: 9, Bytes: 99}); got.Known {
 			t.Error("what is no longer in the log proves nothing")
 		}
+		if left, err := client(t, url).PTTL(t.Context(), "aldaba:log:{log:a}").Result(); err != nil || left < 0 {
+			t.Errorf("the log that was made anew ends in %s, %v", left, err)
+		}
 	})
 }
 

@@ -112,7 +112,7 @@ func TestDocumentedACLSufficesForHistories(t *testing.T) {
 			}
 			awaitLibrary(t, backend, prefix)
 			s.Do("ACL", "SETUSER", "billing", "reset", "on", ">pw", "~"+prefix+"log:*", "~aldaba:*:{"+prefix+"log:*", "&"+prefix+"log:*",
-				"&aldaba:live:{"+prefix+"log:*", "-@all", "+ping", "+fcall", "+get", "+set", "+del", "+pexpire", "+hmget", "+hset", "+xadd", "+time", "+publish")
+				"&aldaba:live:{"+prefix+"log:*", "-@all", "+ping", "+fcall", "+get", "+set", "+del", "+pexpire", "+hmget", "+hset", "+xadd", "+xlen", "+time", "+publish")
 			publisher := client(t, "redis://billing:pw@"+s.Addr())
 			if _, err := fcall(publisher, "aldaba_publish", 1, prefix+"log:a", "4", "key", "k4"); err != nil {
 				t.Error(err)
