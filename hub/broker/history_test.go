@@ -165,11 +165,24 @@ func TestReadStateIsOnePerUser(t *testing.T) {
 		}
 		for name, bad := range map[string]hub.Position{
 			"the future": {Epoch: at[0].Epoch, Offset: 9, Tag: 1}, "another epoch": {Epoch: "x", Offset: 1, Tag: at[0].Tag},
-			"another newest": {Epoch: at[0].Epoch, Offset: 4, Tag: 1},
+			"another newest": {Epoch: at[0].Epoch, Offset: 4, Tag: 1}, "another third": {Epoch: at[0].Epoch, Offset: 3, Tag: 1},
 		} {
 			if _, err := r.Ack(ctx, "log:a", "anna b", bad); !errors.Is(err, hub.ErrGone) {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+		for i := range 5 { // the log keeps six
+			put(t, r.Broker, "log:a", fmt.Sprint(4+i), "")
+		}
+		if _, err := r.Ack(ctx, "log:a", "bob", at[2]); !errors.Is(err, hub.ErrGone) {
+			t.Errorf("one that was trimmed: %v", err)
+		}
+		if acked, err = r.Ack(ctx, "log:a", "bob", at[3]); err != nil || acked.Unread != 5 {
+			t.Error("the oldest one kept:", acked, err)
+		}
+		r.calls.await(t, "Read log:a bob 4 5")
+		if diff := cmp.Diff([]string{"anna b 2 2", "bob 4 5"}, r.calls.with("Read log:a ")); diff != "" {
+			t.Error(diff)
 		}
 		if _, err := r.Ack(ctx, "plain:a", "anna", at[0]); !errors.Is(err, hub.ErrNoHistory) {
 			t.Errorf("without history: %v", err)

@@ -216,7 +216,7 @@ export declare class Client {
     unread(channel: string): number | undefined;
     /**
      * Marks a channel as read, for all devices of the user, and resolves with what is unread then. Rejects as `publish`
-     * does, and with `no_history`.
+     * does, with `no_history`, and with `gone` when so many messages came since that the position is not kept any more.
      * @param {string} channel
      * @param {string} [position] up to where; by default up to the newest message that was heard
      * @returns {Promise<number>}

@@ -1,13 +1,13 @@
 -- Noting how far a user has read. KEYS: the name. ARGV: user, epoch, id.
 -- Answer: the id up to which the user has read, and how many entries follow it. It is an
--- error if the position is not one of this epoch.
+-- error if that cannot be proved: the epoch is another, or the entry is not in the log, nor
+-- the newest. (What was trimmed would change no count.)
 local name, user = KEYS[1], ARGV[1]
 local meta, log = 'aldaba:meta:{' .. name .. '}', 'aldaba:log:{' .. name .. '}'
 local m = redis.call('HMGET', meta, 'epoch', 'last', 'seal', 'r:' .. user)
 local id = ARGV[3]
-if m[1] ~= ARGV[2] or offset(id) > offset(m[2]) or (offset(id) == offset(m[2]) and id ~= m[2]) then
-  return redis.error_reply('GONE no such position')
-end
+local function proved() return id == m[2] or id == '0-0' or #redis.call('XRANGE', log, id, id) == 1 end
+if m[1] ~= ARGV[2] or not proved() then return redis.error_reply('GONE no such position') end
 local function unread(upto)
   return math.min(offset(m[2]) - offset(upto), redis.call('XLEN', log))
 end
