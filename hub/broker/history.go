@@ -10,14 +10,38 @@ import (
 
 // Read implements hub.Broker. It asks the server that has the channel's log now, and
 // returns hub.ErrNoHistory for a channel without one. What of the log could be handed
-// to nobody is left out.
+// to nobody is left out, and a page of nothing else is read past, as long as ctx allows:
+// whoever pages could not tell from where to go on.
 func (b *Broker) Read(ctx context.Context, q hub.Query) (hub.Page, error) {
 	if _, ok := b.histories.Of(q.Channel); !ok || !validChannel(q.Channel) {
 		return hub.Page{}, hub.ErrNoHistory
 	}
-	s, err := b.readLog(ctx, q)
+	s, err := b.readProved(ctx, q)
 	if err != nil {
 		return hub.Page{}, fmt.Errorf("read history from %s: %w", b.server, err)
+	}
+	return b.readPast(ctx, q, s).Page, nil
+}
+
+// readPast goes on from s, which may have nothing, to what q asks for. If Redis answers no
+// more, what it returns says how far it came.
+func (b *Broker) readPast(ctx context.Context, q hub.Query, s stretch) stretch {
+	for len(s.Entries) == 0 && s.More {
+		next, err := b.readProved(ctx, s.onward(q))
+		if err != nil {
+			return s
+		}
+		s = next
+		s.cut(q)
+	}
+	return s
+}
+
+// readProved is readLog that has no entries if the position asked about is not known.
+func (b *Broker) readProved(ctx context.Context, q hub.Query) (stretch, error) {
+	s, err := b.readLog(ctx, q)
+	if err != nil {
+		return s, err
 	}
 	asked := q.After
 	if asked.IsZero() {
@@ -27,14 +51,42 @@ func (b *Broker) Read(ctx context.Context, q hub.Query) (hub.Page, error) {
 	if !asked.IsZero() && !s.Known {
 		s.Entries, s.End, s.More = nil, hub.Position{}, false
 	}
-	return s.Page, nil
+	return s, nil
 }
 
 // stretch is what read.lua tells of a log.
 type stretch struct {
 	hub.Page // Known says only that the entry is there, whatever the epoch
 
-	seal string // with which stamped messages prove that they come from the script
+	start hub.Position // of the first entry that was looked at
+	seal  string       // with which stamped messages prove that they come from the script
+}
+
+// onward asks for what comes behind s in the direction of q, in steps that end soon: a
+// log has some thousands of entries.
+func (s stretch) onward(q hub.Query) hub.Query {
+	q.Entries = max(q.Entries, readEntries)
+	if q.After.IsZero() {
+		q.Before = s.start
+	} else {
+		q.After = s.End
+	}
+	return q
+}
+
+// cut leaves of s as many entries as q asks for.
+func (s *stretch) cut(q hub.Query) {
+	surplus := len(s.Entries) - q.Entries
+	switch {
+	case surplus <= 0:
+		return
+	case q.After.IsZero():
+		s.Entries = s.Entries[surplus:]
+	default:
+		s.Entries = s.Entries[:q.Entries]
+		s.End = s.Entries[q.Entries-1].Position
+	}
+	s.More = true
 }
 
 // readLog asks the log of a channel that keeps one.
@@ -95,6 +147,9 @@ func (b *Broker) stretchOf(q hub.Query, answer []any) (s stretch, err error) {
 			return s, errGibber
 		}
 		at.Epoch = s.Head.Epoch
+		if s.start.IsZero() {
+			s.start = at
+		}
 		s.End = at
 		data := []byte(text(i + 1))
 		if reason := unfit(q.Channel, data, b.limit); reason != "" {

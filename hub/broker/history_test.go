@@ -331,6 +331,61 @@ func TestEvictedLogIsNotRecovered(t *testing.T) {
 	})
 }
 
+// TestPagesGoPastWhatNobodyCanBeHanded: after limits.message was lowered, a page of larger
+// messages alone would leave a reader without a position to go on from.
+func TestPagesGoPastWhatNobodyCanBeHanded(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		o := kept(t, url)
+		before := run(t, o)
+		start, _ := page(t, before.Broker, hub.Query{Channel: "log:a"})
+		var at []hub.Position
+		add := func(n int, data string) {
+			for range n {
+				at = append(at, put(t, before.Broker, "log:a", data, "").Position)
+			}
+		}
+		large := `"` + strings.Repeat("x", 100) + `"`
+		add(1, `"first"`)
+		add(1, `"second"`)
+		add(readEntries+100, large)
+		add(2, `"last"`)
+		o.Message = 50
+		after := run(t, o)
+		second, newest := at[1], at[len(at)-1]
+		for name, c := range map[string]struct {
+			query hub.Query
+			more  bool
+			want  []string
+		}{
+			"after":          {hub.Query{After: second, Entries: 1}, true, []string{`"last"`}},
+			"after, all":     {hub.Query{After: second, Entries: 100}, false, []string{`"last"`, `"last"`}},
+			"before":         {hub.Query{Before: at[len(at)-2], Entries: 1}, true, []string{`"second"`}},
+			"before, two":    {hub.Query{Before: newest, Entries: 2}, true, []string{`"last"`}},
+			"from the start": {hub.Query{After: start.Head, Entries: 1}, true, []string{`"first"`}},
+			"one by one":     {hub.Query{After: at[2], Entries: 50, Bytes: 1}, true, []string{`"last"`}},
+		} {
+			if c.query.Bytes == 0 {
+				c.query.Bytes = 1 << 20
+			}
+			c.query.Channel = "log:a"
+			p, data := page(t, after.Broker, c.query)
+			if !p.Known || p.More != c.more || !slices.Equal(data, c.want) || p.Head != newest {
+				t.Errorf("%s: known %v, more %v, %q", name, p.Known, p.More, data)
+			}
+			if n := len(p.Entries); n > 0 && c.query.Before.IsZero() && p.End != p.Entries[n-1].Position {
+				t.Errorf("%s: it ends at %d, not at %d", name, p.Entries[n-1].Position.Offset, p.End.Offset)
+			}
+		}
+		put(t, before.Broker, "log:a", large, "")
+		if p, data := page(t, after.Broker, hub.Query{Channel: "log:a", Entries: 1, Bytes: 1 << 20}); !slices.Equal(data, []string{`"last"`}) || !p.More {
+			t.Errorf("the newest: more %v, %q", p.More, data)
+		}
+		if p, data := page(t, after.Broker, hub.Query{Channel: "log:a", After: newest, Entries: 1, Bytes: 1 << 20}); len(data) != 0 || p.More {
+			t.Errorf("nothing follows: more %v, %q", p.More, data)
+		}
+	})
+}
+
 // TestMetaOutlivesTheQuietLook: between two of them nobody may touch a quiet channel, and
 // one whose epoch has ended meanwhile would be told of a gap that never was.
 func TestMetaOutlivesTheQuietLook(t *testing.T) {
