@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -88,11 +89,18 @@ func (k asker) ownKey(key string) string {
 	return "user/" + hex.EncodeToString(sum[:])
 }
 
-// withinRate takes n from what the asker may have in this second, or refuses.
+// withinRate takes n from what the asker may have in this second, or refuses: for good,
+// where n is more than any second has.
 func (a *api) withinRate(c *gin.Context, k asker, n int) bool {
-	if k.publisher != nil || a.meter.take(k.user, n, time.Now()) {
+	switch {
+	case k.publisher != nil:
 		return true
+	case n > a.meter.perSecond:
+		refuse(c, http.StatusRequestEntityTooLarge, codeTooLarge, fmt.Sprintf("nothing was published: the tokens of one user may publish %d messages a second, and there are more", a.meter.perSecond))
+		return false
+	case !a.meter.take(k.user, n, time.Now()):
+		refuseFor(c, http.StatusTooManyRequests, codeRateLimited, "more than the tokens of one user may ask for in a second", apiRetry)
+		return false
 	}
-	refuseFor(c, http.StatusTooManyRequests, codeRateLimited, "more than the tokens of one user may ask for in a second", apiRetry)
-	return false
+	return true
 }
