@@ -103,6 +103,28 @@ func TestTheFunctionRefuses(t *testing.T) {
 	})
 }
 
+// TestTheFunctionTakesTheNamesThatHubsDeliver, with a prefix and without.
+func TestTheFunctionTakesTheNamesThatHubsDeliver(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		backend := client(t, url)
+		one, two := keeping(t, url), keeping(t, url)
+		one.Prefix, two.Prefix = "one:", strings.Repeat("p", 64)
+		for _, o := range []Options{one, two, keeping(t, url)} {
+			run(t, o)
+			awaitLibrary(t, backend, o.Prefix)
+			for _, channel := range []string{
+				"log:" + strings.Repeat("x", 251), "log:" + strings.Repeat("x", 252), "plain:" + strings.Repeat("x", 249), "plain:" + strings.Repeat("x", 250),
+				"log:a", "log:é", "log:a b", "aldaba:receipts", "aldabas:receipts", ":",
+			} {
+				_, err := fcall(backend, "aldaba_publish", 1, o.Prefix+channel, "1")
+				if (err == nil) != validChannel(channel) {
+					t.Errorf("prefix %q, %.20s of %d bytes: %v", o.Prefix, channel, len(channel), err)
+				}
+			}
+		}
+	})
+}
+
 func TestPrefixesShareTheLibrary(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		backend := client(t, url)

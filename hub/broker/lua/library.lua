@@ -1,8 +1,9 @@
 -- What publishers call: FCALL aldaba_publish 1 CHANNEL JSON [key KEY]. The hubs put one
 -- line above for each prefix: which channels keep how much.
 
--- history returns size and ttl of a channel, nothing if it keeps none.
-local function history(name)
+-- policy returns that of the longest prefix that name has, and name without it: that is
+-- its channel. Without any it returns nothing and name.
+local function policy(name)
   local best
   for i, p in ipairs(policies) do
     if type(p) == 'string' then -- nothing can be decoded while the library is loaded
@@ -11,10 +12,14 @@ local function history(name)
     end
     if string.sub(name, 1, #p.prefix) == p.prefix and (not best or #p.prefix > #best.prefix) then best = p end
   end
-  for _, h in ipairs(best and best.histories or {}) do
-    if string.match(string.sub(name, #best.prefix + 1), h.pattern) then return h.size, h.ttl, best.limit end
+  return best, string.sub(name, best and #best.prefix + 1 or 1)
+end
+
+-- history returns what a channel keeps by its policy, nothing if that is nothing.
+local function history(p, channel)
+  for _, h in ipairs(p and p.histories or {}) do
+    if string.match(channel, h.pattern) then return h end
   end
-  return nil, nil, best and best.limit
 end
 
 local json
@@ -70,8 +75,13 @@ end
 
 local function document(data) return decodes(data) and strict(data) end
 
-local function fault(name, data, limit)
-  if #name > 320 or not string.match(name, '^[%w_.:@#/|+=~%%-]+$') or string.sub(name, 1, 7) == 'aldaba:' then
+-- valid says whether a channel may have that name: as the hubs do, who deliver no other.
+local function valid(channel)
+  return #channel <= 255 and string.match(channel, '^[%w_.:@#/|+=~%%-]+$') and string.sub(channel, 1, 7) ~= 'aldaba:'
+end
+
+local function fault(channel, data, limit)
+  if not valid(channel) then
     return 'ERR not the name of a channel'
   elseif limit and #data > limit then
     return 'ERR a message has at most ' .. whole(limit) .. ' bytes'
@@ -102,10 +112,11 @@ local function many(keys, args)
   if wrong then return redis.error_reply(wrong) end
   local kept = {}
   for i, name in ipairs(keys) do
-    local size, ttl, limit = history(name)
-    wrong = fault(name, args[i], limit)
+    local p, channel = policy(name)
+    wrong = fault(channel, args[i], p and p.limit)
     if wrong then return redis.error_reply(wrong) end
-    kept[i] = { id = o.id, size = size, ttl = ttl }
+    local h = history(p, channel) or {}
+    kept[i] = { id = o.id, size = h.size, ttl = h.ttl }
   end
   local positions = {}
   for i, name in ipairs(keys) do positions[i] = publish(name, args[i], kept[i]) end
