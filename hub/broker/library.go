@@ -20,7 +20,7 @@ import (
 
 // libraryVersion counts the changes of publish.lua and library.lua that publishers
 // notice.
-const libraryVersion = 6
+const libraryVersion = 7
 
 //go:embed lua/library.lua
 var libraryLua string

@@ -203,8 +203,7 @@ func TestLuaPatternsAgree(t *testing.T) {
 }
 
 // TestTheFunctionTakesWhatHubsHandOn: with a position a publisher is told that the
-// message will be delivered. So the function must judge as the hubs do; it may refuse
-// half a surrogate pair, which cjson cannot read.
+// message will be delivered. So the function must judge as the hubs do.
 func TestTheFunctionTakesWhatHubsHandOn(t *testing.T) {
 	documents := []string{
 		"1", "-0", "0.5", "-12.25e+3", "1E9", "null", " true ", `""`, "[]", "{}", `[1, 2.5, "a", null, false]`, "{\n\t\"a\": [true,\r\n \"b\"]\n}",
@@ -214,6 +213,9 @@ func TestTheFunctionTakesWhatHubsHandOn(t *testing.T) {
 		"NaN", "nan", "-Infinity", "inf", "0x1F", "01", "-01", "1.", "+1", ".5", "1e", "[0x1]", `{"a":01}`, "-", "tru", "1 2", "1\x00", "1\x00x", "\"\x00\"",
 		"\"a\nb\"", "\"a\tb\"", "\"\x1f\"", "[1,\n\"a\x01\"]", "\x0b1", "[1,]", "{'a':1}", `"\x"`, `{"a"}`,
 		"\"\xff\"", "\"\xc3\"", "\"\xc0\xaf\"", "\"\xe0\x80\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xf0\x9f\x98\"", "\"a\x80\"", "\"\xf0\x80\x80\x80\"",
+		`"\ud83d"`, `"\uDE00"`, `"\ud83d\ude00"`, `"\ude00\ud83d"`, `{"\ud83d":"\uDBFF\uDBFF\n"}`, `"\\ud83d"`, `"\\\ud83d"`, `"\\\\ud83d\""`, `["\ud83d","\\"]`,
+		`"\ud83"`, `"\\\ud8"`, `"\ud83d`, `\ud83d`, `1\ud83d`, `1\\`, `[1,\ud83d]`, `[\\]`, `"\ud83d" 1`, `["\ud83d",01]`, `["\ud83d",NaN]`, "[\"\\ud83d\",\"\x01\"]",
+		`{\ud83d:1}`, `"\ud83d\x"`, `"\ud83d` + "\xff" + `"`, strings.Repeat("[", 128) + `"\ud83d"` + strings.Repeat("]", 128), strings.Repeat("[", 129) + `"\ud83d"` + strings.Repeat("]", 129),
 	}
 	onBoth(t, func(t *testing.T, url string) {
 		o := keeping(t, url)

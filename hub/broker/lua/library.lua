@@ -24,6 +24,13 @@ end
 
 local json
 
+-- paired has a question mark for each half of a surrogate pair: cjson takes none alone, and
+-- JSON may have it (RFC 8259, section 8.2). Neither is taken outside of strings.
+local function paired(data)
+  data = string.gsub(data, '\\\\', '?') -- a backslash that is escaped escapes nothing
+  return (string.gsub(data, '\\u[dD][89A-Fa-f]%x%x', '?'))
+end
+
 -- decodes says whether cjson takes data, with numbers as JSON has them and 128 levels at
 -- most. It takes more than JSON is: see strict.
 local function decodes(data)
@@ -33,6 +40,7 @@ local function decodes(data)
     json.decode_max_depth(128)
   end
   local ok, value = pcall(json.decode, data)
+  if not ok then ok, value = pcall(json.decode, paired(data)) end
   return ok and value ~= nil or string.match(data, '^%s*null%s*$') -- the embedded Redis decodes both to nil
 end
 
