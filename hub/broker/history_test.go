@@ -190,6 +190,27 @@ func TestReadStateIsOnePerUser(t *testing.T) {
 	})
 }
 
+// TestReadStandsInOrder: clients count the messages behind a `read` on top of its number.
+func TestReadStandsInOrder(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		r.join(t, "log:a")
+		var want []string
+		for i := range 20 {
+			at := put(t, r.Broker, "log:a", fmt.Sprint(2*i), "").Position
+			put(t, r.Broker, "log:a", fmt.Sprint(2*i+1), "")
+			if _, err := r.Ack(t.Context(), "log:a", "anna", at); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, fmt.Sprint("Deliver log:a ", 2*i), fmt.Sprint("Deliver log:a ", 2*i+1), fmt.Sprint("Read log:a anna ", at.Offset, " 1"))
+		}
+		r.calls.await(t, want[len(want)-1])
+		if diff := cmp.Diff(append([]string{"Subscribed log:a"}, want...), r.calls.all()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestFollowsWhatTheDoorbellLost(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		r := run(t, keeping(t, url), func(t *timing) { t.quiet = timeRange{time.Second, 2 * time.Second} })
