@@ -2,6 +2,8 @@ package hub
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -186,6 +188,17 @@ func (c *channel) tell(user string, r reading) {
 			m.wait.catchUp.note(r)
 		}
 	}
+}
+
+// users returns whose sessions have joined.
+func (c *channel) users() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	users := make(map[string]struct{})
+	for _, m := range c.joined {
+		users[m.session.user] = struct{}{}
+	}
+	return slices.Collect(maps.Keys(users))
 }
 
 // repeat answers a further subscribe: at once if m has joined, else when it does.

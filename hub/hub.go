@@ -196,5 +196,13 @@ func (h *Hub) Read(channel, user string, at Position, unread int) {
 	}
 }
 
+// Readers returns the users whose sessions have joined channel.
+func (h *Hub) Readers(channel string) []string {
+	if ch := h.index.lookup(channel); ch != nil {
+		return ch.users()
+	}
+	return nil
+}
+
 // Sessions returns how many sessions are connected.
 func (h *Hub) Sessions() int { return h.roster.count() }

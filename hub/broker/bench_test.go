@@ -25,6 +25,7 @@ type counter struct{ delivered, subscribed atomic.Int64 }
 func (c *counter) Deliver(string, hub.Position, []byte) int { c.delivered.Add(1); return 1 }
 func (c *counter) Subscribed(string)                        { c.subscribed.Add(1) }
 func (c *counter) Resync(string, hub.Position)              {}
+func (c *counter) Readers(string) []string                  { return nil }
 func (c *counter) Read(string, string, hub.Position, int)   {}
 
 func benchBroker(b *testing.B, url string) (*Broker, *counter) {

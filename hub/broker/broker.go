@@ -64,6 +64,9 @@ type Receiver interface {
 	Resync(channel string, at hub.Position)
 	// Read says that user has read channel up to at, which unread entries follow.
 	Read(channel, user string, at hub.Position, unread int)
+	// Readers returns the users who listen to channel. They are told by Read what may have
+	// been missed while the subscription was not alive.
+	Readers(channel string) []string
 }
 
 // Options is what a broker needs to know.

@@ -34,6 +34,7 @@ type followed struct {
 	reading bool         // a read is under way
 	again   bool         // and another one is to follow it
 	joining bool         // a subscription waits to be told
+	renewed bool         // the link was another one, and how far users have read may have been missed
 	heard   bool         // since the last round
 	retries int          // reads that failed in a row
 	handed  int          // how many sessions were handed that
@@ -86,6 +87,8 @@ func (f *follower) subscribed(channel string) {
 		c = &followed{channel: channel}
 		f.channels[channel] = c
 		f.lookAgain(c, f.timing.quiet.pick())
+	} else {
+		c.renewed = true
 	}
 	c.joining = true
 	f.read(c)
@@ -194,6 +197,32 @@ func (f *follower) answered(c *followed, after hub.Position, s stretch, err erro
 	if c.joining {
 		c.joining = false
 		f.established(c.channel)
+	}
+	if c.renewed {
+		c.renewed = false
+		f.askReaders(c)
+	}
+}
+
+// askReaders asks how far those who listen here have read. f.mu is held.
+func (f *follower) askReaders(c *followed) {
+	for _, user := range f.receiver.Readers(c.channel) {
+		f.askLog(hub.Query{Channel: c.channel, User: user}, func(s stretch, err error) { f.hasRead(c, user, s, err) })
+	}
+}
+
+// hasRead tells user's sessions how far that has read, and how much is unread of what was
+// delivered here.
+func (f *follower) hasRead(c *followed, user string, s stretch, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.channels[c.channel] != c:
+	case err != nil:
+		c.renewed = true // asked again with the next look
+	case s.Head.Epoch == c.at.Epoch && !s.Read.IsZero():
+		behind := int(s.Head.Offset) - int(c.at.Offset) //nolint:gosec // both are below 2⁵³
+		f.receiver.Read(c.channel, user, s.Read, max(0, s.Unread-behind))
 	}
 }
 

@@ -32,6 +32,11 @@ func (g *guarded) Read(channel, user string, at hub.Position, unread int) {
 	g.call("Read", channel, func() { g.receiver.Read(channel, user, at, unread) })
 }
 
+func (g *guarded) Readers(channel string) (users []string) {
+	g.call("Readers", channel, func() { users = g.receiver.Readers(channel) })
+	return users
+}
+
 func (g *guarded) call(method, channel string, f func()) (ok bool) {
 	defer func() {
 		p := recover()

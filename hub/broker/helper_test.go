@@ -56,6 +56,7 @@ type calls struct {
 	hook   func(event string)
 
 	sessions atomic.Int64 // that are handed each message
+	readers  []string     // of each channel
 }
 
 func (c *calls) note(event string) {
@@ -76,6 +77,12 @@ func (c *calls) Deliver(channel string, _ hub.Position, data []byte) int {
 func (c *calls) Subscribed(channel string) { c.note("Subscribed " + channel) }
 
 func (c *calls) Resync(channel string, _ hub.Position) { c.note("Resync " + channel) }
+
+func (c *calls) Readers(string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.readers
+}
 
 func (c *calls) Read(channel, user string, at hub.Position, unread int) {
 	c.note(fmt.Sprint("Read ", channel, " ", user, " ", at.Offset, " ", unread))

@@ -300,6 +300,36 @@ func TestFlushedLogHasAnotherEpoch(t *testing.T) {
 	})
 }
 
+// TestReadsAreToldAgainWithANewSubscription: what was announced meanwhile nobody heard.
+func TestReadsAreToldAgainWithANewSubscription(t *testing.T) {
+	s := redistest.Start(t)
+	r := run(t, keeping(t, s.URL()))
+	r.calls.mu.Lock()
+	r.calls.readers = []string{"anna", "ben"}
+	r.calls.mu.Unlock()
+	r.join(t, "log:a")
+	var second hub.Position
+	for _, data := range []string{"1", "2", "3"} {
+		if p := put(t, r.Broker, "log:a", data, "").Position; p.Offset == 2 {
+			second = p
+		}
+	}
+	r.calls.await(t, "Deliver log:a 3")
+	if _, err := r.Ack(context.Background(), "log:a", "anna", second); err != nil {
+		t.Fatal(err)
+	}
+	r.calls.await(t, "Read log:a anna 2 1")
+	s.Do("CLIENT", "KILL", "TYPE", "pubsub")
+	put(t, r.Broker, "log:a", "4", "")
+	eventually(t, 10*time.Second, "told again", func() bool { return len(r.calls.with("Read log:a ")) == 2 })
+	// Either is right for where the delivery stands then.
+	told := slices.DeleteFunc(r.calls.all(), func(s string) bool { return strings.HasPrefix(s, "Subscribed") })
+	last := told[len(told)-2:]
+	if !slices.Equal(last, []string{"Deliver log:a 4", "Read log:a anna 2 2"}) && !slices.Equal(last, []string{"Read log:a anna 2 1", "Deliver log:a 4"}) {
+		t.Errorf("told %q", told)
+	}
+}
+
 // TestOlderEntriesOfAnotherServerAreNotNews: after a fail-over to a replica that lacked the
 // newest entry, the log begins where it did, and most of it was delivered.
 func TestOlderEntriesOfAnotherServerAreNotNews(t *testing.T) {
