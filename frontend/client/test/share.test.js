@@ -488,6 +488,22 @@ for (const way of ['worker', 'leader']) {
     await again;
   });
 
+  test(`${way}: a tab that has heard more than the connection counts what is unread as all do`, async (t) => {
+    if (way === 'worker') await fakeWorkers();
+    const hub = await startHub(t);
+    const one = openTab(t, hub, { store: stored(at(5)) });
+    const connection = await hub.connection();
+    await connection.frame();
+    connection.welcome({ channel: 'a', position: at(5), recovered: true, unread: 2 });
+    await until(one.client, 'open');
+    const ahead = openTab(t, hub, { store: stored(at(7)) });
+    await until(ahead.client, 'open');
+    for (const offset of [6, 7, 8]) connection.message('a', offset, at(offset));
+    assert.deepEqual(await tells(one, 3), ['a 6', 'a 7', 'a 8']);
+    assert.deepEqual(await tells(ahead, 1), ['a 8']);
+    for (const { client } of [one, ahead]) assert.equal(client.unread('a'), 5);
+  });
+
   test(`${way}: what a tab no longer wants while there is no connection is not asked for again`, async (t) => {
     const { hub, connection, one, two } = await openTabs(t, {});
     for (const channel of ['room:1', 'room:2']) {
