@@ -27,7 +27,7 @@ export async function minified() {
     module: true,
     ecma: 2022,
     compress: { passes: 3, sequences: false },
-    format: { preamble: '// aldaba.js, MIT' },
+    format: { preamble: '// aldaba, MIT' },
   });
   return `${code}\n`;
 }

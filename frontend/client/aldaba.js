@@ -124,8 +124,8 @@ export class Client {
   /** @type {Set<string>} */
   #joined = new Set();
   /**
-   * Those that the hub is asked to leave, until it does: nobody can count on them. With who asks, the latest.
-   * @type {Map<string, object>}
+   * Those that are to be left, until the hub has done it: nobody can count on them, or hears them.
+   * @type {Map<string, Subscription>}
    */
   #leaving = new Map();
   /** @type {Set<string>} joined in an earlier session and not yet in this one: messages may have been missed */
@@ -322,29 +322,21 @@ export class Client {
   async unsubscribe(channel) {
     checkChannel(channel);
     const want = this.#wanted.get(channel);
+    if (!want && !this.#joined.has(channel)) return;
+    if (this.#receiveOnly && this.#joined.has(channel) && !this.#streamed.has(channel))
+      throw new AldabaError('receive_only', 'cannot unsubscribe');
     this.#forgo(channel);
     want?.reject(new AldabaError('unsubscribed', 'unsubscribed'));
-    if (!want && !this.#joined.has(channel)) return;
+    if (this.#state !== 'open' && !this.#receiveOnly && !this.#socket?.shared) return;
+    const leave = this.#leaving.get(channel) ?? subscription();
+    this.#leaving.set(channel, leave);
     if (this.#receiveOnly) {
-      this.#unstream(channel);
-      return;
+      this.#leave(channel, 'unsubscribed');
+      leave.resolve(); // another stream will not be asked for it
     }
-    if (this.#state !== 'open' && !this.#socket?.shared) return; // who holds a shared connection asks for it by itself
-    const mine = {};
-    this.#leaving.set(channel, mine);
-    try {
-      await this.#commands.ask({ type: 'unsubscribe', channel });
-    } catch (/** @type {any} */ error) {
-      // Without the connection, or the channel, there is nothing to leave.
-      if (this.#state !== 'open' || error.code === 'not_joined') return;
-      if (error.code === 'timeout' || this.#wanted.has(channel)) {
-        this.#joined.delete(channel); // it may be, or not: the hub's next answer tells
-        this.#ask();
-      }
-      throw error;
-    } finally {
-      if (this.#leaving.get(channel) === mine) this.#leaving.delete(channel);
-    }
+    if (this.#state === 'open' || this.#receiveOnly) this.#ask();
+    else this.#send({ type: 'unsubscribe', channel }); // who holds the shared connection asks for it by itself
+    await leave.promise;
   }
 
   /**
@@ -377,7 +369,7 @@ export class Client {
    */
   async ack(channel, position = this.#positions.get(channel)) {
     checkChannel(channel);
-    if (!position) throw new AldabaError('no_history', 'no position');
+    if (!position) throw new AldabaError('no_history', 'no history');
     await this.#now({ type: 'ack', channel, position });
     return this.unread(channel) ?? 0;
   }
@@ -392,15 +384,6 @@ export class Client {
   async history(channel, { before, after, limit } = {}) {
     const { messages, more } = await this.#now({ type: 'history', channel, before, after, limit });
     return { messages: messages.map((/** @type {object} */ message) => ({ channel, ...message })), more };
-  }
-
-  /** Leaves a channel by another stream that is not asked for it. @param {string} channel */
-  #unstream(channel) {
-    if (this.#joined.has(channel) && !this.#streamed.has(channel))
-      throw new AldabaError('receive_only', 'cannot unsubscribe');
-    this.#leaving.set(channel, {});
-    if (this.#joined.has(channel)) this.#leave(channel, 'unsubscribed');
-    this.#ask();
   }
 
   /** Connects at once when waiting or closed; a new start for the back-off. No effect otherwise. */
@@ -418,7 +401,7 @@ export class Client {
 
   /** Closes for good. Whatever was not answered rejects with the code `closed`. */
   close() {
-    if (this.#state !== 'closed') this.#end(1000, 'closed by the client');
+    if (this.#state !== 'closed') this.#end(1000, 'closed by client');
   }
 
   // Connecting
@@ -556,7 +539,7 @@ export class Client {
   #noWelcomeInTime() {
     // Whoever holds a shared connection says something at once. One that does not may be a tab that the browser froze.
     if (this.#socket.shared) SharedSocket.giveUp(import.meta.url);
-    this.#lost(1006, 'no welcome in time');
+    this.#lost(1006, 'no welcome');
   }
 
   /** Keeps count of what does not get through. */
@@ -593,7 +576,7 @@ export class Client {
     this.#joined.clear();
     this.#streamed.clear();
     if (!code) return;
-    this.#leaving.clear();
+    for (const channel of this.#leaving.keys()) this.#quit(channel); // nothing is joined any more
     this.#commands.end(code);
   }
 
@@ -644,7 +627,7 @@ export class Client {
     for (const [channel, want] of this.#wanted) {
       if (want.held) continue;
       this.#wanted.delete(channel);
-      want.reject(new AldabaError('closed', reason || `closed with ${code}`));
+      want.reject(new AldabaError('closed', reason || `closed ${code}`));
     }
     this.#set('closed', { code, reason });
   }
@@ -683,12 +666,10 @@ export class Client {
         break;
       case 'joined':
         if (!this.#joined.has(frame.channel)) this.#enter(frame);
-        this.#shed(frame);
         break;
       case 'left':
-        if (this.#state !== 'open') break; // it says no more than that nobody asks for it
         this.#leave(frame.channel, frame.reason);
-        this.#ask();
+        if (this.#state === 'open') this.#ask();
         break;
       case 'resync':
         this.#lose(frame);
@@ -745,17 +726,11 @@ export class Client {
     const stays = heard && heard === position;
     const lost = (this.#missed.delete(channel) || heard) && !recovered && !stays;
     // A welcome of a shared connection may be late: more was heard since it was asked for.
-    if (!lost && !seen(position, heard)) this.#positions.set(channel, position);
+    if (!lost) this.#positions.set(channel, seen(position, heard) ? heard : position);
     this.#hold(channel);
     this.#listeners.tell('joined', channel);
     this.#count(channel, unread);
     if (lost && this.#joined.has(channel)) this.#lose({ channel, position });
-  }
-
-  /** What is joined after it was given up is left. @param {any} frame a `joined` */
-  #shed({ id, channel }) {
-    if (id && !this.#wanted.has(channel) && !this.#leaving.has(channel))
-      this.unsubscribe(channel).catch(() => {});
   }
 
   /** @param {string} channel @param {number | undefined} count @param {string} [read] */
@@ -813,8 +788,7 @@ export class Client {
   /** @param {any} frame a `message` */
   #receive(frame) {
     const { channel, position } = frame;
-    if (seen(position, this.#positions.get(channel)) || (this.#receiveOnly && this.#leaving.has(channel)))
-      return;
+    if (seen(position, this.#positions.get(channel)) || this.#leaving.has(channel)) return;
     if (position) this.#positions.set(channel, position);
     const unread = this.#unread.get(channel);
     if (unread && !seen(position, unread.read)) this.#count(channel, unread.count + 1);
@@ -831,8 +805,9 @@ export class Client {
 
   /** @param {string} channel @param {string} reason */
   #leave(channel, reason) {
-    this.#joined.delete(channel);
+    const had = this.#joined.delete(channel);
     this.#clear(channel);
+    if (!this.#receiveOnly) this.#quit(channel);
     // An answer to unsubscribe may cross a new subscribe; only the hub's own decision ends what the page wants.
     if (reason !== 'unsubscribed') {
       const want = this.#wanted.get(channel);
@@ -840,7 +815,17 @@ export class Client {
       this.#streamed.delete(channel);
       want?.reject(new AldabaError(reason, reason)); // if it was asked for anew
     }
-    this.#listeners.tell('left', channel, reason);
+    if (had) this.#listeners.tell('left', channel, reason);
+  }
+
+  /** The channel is left, as far as anybody knows. @param {string} channel @param {AldabaError} [error] */
+  #quit(channel, error) {
+    const leave = this.#leaving.get(channel);
+    if (!leave) return;
+    this.#leaving.delete(channel);
+    this.#joined.delete(channel);
+    if (error && error.code !== 'not_joined') leave.reject(error);
+    else leave.resolve();
   }
 
   /** Nothing more is expected of the channel. @param {string} channel */
@@ -906,21 +891,23 @@ export class Client {
     if (this.#asking === attempt) return;
     this.#asking = attempt;
     for (;;) {
-      const next = [...this.#wanted].find(([channel]) => !this.#joined.has(channel));
-      if (!next) break;
-      const [channel, want] = next;
+      const [gone] = this.#leaving.keys();
+      const channel = gone ?? [...this.#wanted.keys()].find((name) => !this.#joined.has(name));
+      if (!channel) break;
+      const want = /** @type {Subscription} */ (this.#wanted.get(channel));
       const gap = this.#timers.pause('gap', ASK_GAP);
       const position = this.#positions.get(channel);
-      const error = await this.#commands.ask({ type: 'subscribe', channel, position }).then(
+      const frame = gone ? { type: 'unsubscribe', channel } : { type: 'subscribe', channel, position };
+      const error = await this.#commands.ask(frame).then(
         () => undefined,
         (/** @type {AldabaError} */ reason) => reason,
       );
       if (attempt !== this.#attempt) return;
-      if (this.#wanted.get(channel) === want && !this.#joined.has(channel)) {
-        if (error && mayComeLater(error, want))
-          await this.#timers.pause('ask', (error.retryAfter ?? 1) * SECOND + RETRY_MARGIN);
-        else this.#giveUp(channel, want, error);
-      }
+      if (error && (gone ? error.code === 'rate_limited' : mayComeLater(error, want)))
+        await this.#timers.pause('ask', (error.retryAfter ?? 1) * SECOND + RETRY_MARGIN);
+      else if (gone) this.#quit(gone, error);
+      else if (this.#wanted.get(channel) === want && !this.#joined.has(channel))
+        this.#giveUp(channel, want, error);
       await gap;
     }
     this.#asking = 0;

@@ -42,7 +42,7 @@ export class Commands {
 
   /** The connection has ended: no answer will come. @param {string} code with which they reject */
   end(code) {
-    for (const id of this.#waiting.keys()) this.refuse(id, new AldabaError(code, 'the connection ended'));
+    for (const id of this.#waiting.keys()) this.refuse(id, new AldabaError(code, 'the connection is lost'));
   }
 
   /** @param {number} id */

@@ -38,7 +38,7 @@ export class Share {
   /** @type {Map<string, any>} what came last of channels with history, behind one that says from where on, and whether
    *   nothing was lost when they were joined */
   #recent = new Map();
-  /** @type {{link: Link, resolve: (token: any) => void, reject: (error: Error) => void} | undefined} */
+  /** The tab that was asked for a token, and what waits for its answer. @type {any} */
   #asked;
   /** The hub is asked for one stretch at a time: it counts what it is asked. @type {Promise<void> | undefined} */
   #turn;
@@ -93,7 +93,7 @@ export class Share {
     this.#links.delete(id);
     if (!this.#links.size) return this.end();
     for (const channel of link.wants) this.#release(channel);
-    if (this.#asked?.link === link) this.#asked.resolve(this.#askToken());
+    if (this.#asked?.link === link) this.#asked.resolve?.(this.#askToken());
   }
 
   /** Ends the connection without a word to the tabs. */
@@ -162,8 +162,7 @@ export class Share {
 
   /** @param {Link} link @param {any} frame */
   #unsubscribe(link, { id, channel }) {
-    this.#refuse(link, channel, { code: 'unsubscribed' });
-    link.hears.delete(channel);
+    for (const set of [link.wants, link.hears, link.asking]) set.delete(channel);
     delete link.reached[channel];
     this.#release(channel);
     link.send({ type: 'left', id, channel, reason: 'unsubscribed' });
@@ -197,8 +196,10 @@ export class Share {
 
   /** @param {any} frame */
   #given({ token, error, fatal }) {
-    if (error === undefined) this.#asked?.resolve(token);
-    else this.#asked?.reject(Object.assign(new Error(error), { fatal }));
+    const { link, resolve, reject } = this.#asked;
+    this.#asked = { link }; // it has answered
+    if (error === undefined) resolve?.(token);
+    else reject?.({ message: error, fatal });
   }
 
   // What the hub says

@@ -156,7 +156,10 @@ export class Session {
   }
 
   take({ type, id, channel, ...frame }) {
-    if (this.#world.random() < this.#hub.busy && ['subscribe', 'history', 'ack'].includes(type)) {
+    if (
+      this.#world.random() < this.#hub.busy &&
+      ['subscribe', 'unsubscribe', 'history', 'ack'].includes(type)
+    ) {
       this.#send({ type: 'error', id, code: 'rate_limited', message: 'too often', retry_after: 1 });
       return;
     }

@@ -14,5 +14,5 @@ test('what a browser loads is small, and says what it is', () => {
   const module = readFileSync(TARGET);
   const { length } = gzipSync(module, { level: 6 });
   assert.ok(length <= LIMIT, `${length} bytes`);
-  assert.match(module.toString(), /^\/\/ aldaba\.js, MIT\n/);
+  assert.match(module.toString(), /^\/\/ aldaba, MIT\n/);
 });
