@@ -34,7 +34,7 @@ type followed struct {
 	reading bool         // a read is under way
 	again   bool         // and another one is to follow it
 	joining bool         // a subscription waits to be told
-	renewed bool         // the link was another one, and how far users have read may have been missed
+	renewed bool         // how far users have read may have been missed: they are to be told again
 	heard   bool         // since the last round
 	retries int          // reads that failed in a row
 	handed  int          // how many sessions were handed that
@@ -121,9 +121,7 @@ func (f *follower) rang(channel, payload string) {
 		return
 	}
 	if r, ok := parseReadStamp(payload); ok {
-		if r.seal == c.seal && r.at.Epoch == c.at.Epoch {
-			f.receiver.Read(channel, r.user, r.at, r.unread)
-		}
+		f.tell(c, r)
 		return
 	}
 	s, ok := parseStamp(payload)
@@ -136,6 +134,19 @@ func (f *follower) rang(channel, payload string) {
 	default:
 		// A gap, another epoch, a later format, or a forgery: the log knows.
 		f.read(c)
+	}
+}
+
+// tell hands over how far a user has read, in order with the entries: what is ahead of
+// these is asked for when they are here. f.mu is held.
+func (f *follower) tell(c *followed, r readStamp) {
+	switch {
+	case r.seal != c.seal || r.at.Epoch != c.at.Epoch:
+	case c.reading || r.at.Offset+uint64(r.unread) > c.at.Offset: //nolint:gosec // not negative
+		c.renewed = true
+		f.read(c)
+	default:
+		f.receiver.Read(c.channel, r.user, r.at, r.unread)
 	}
 }
 
@@ -220,9 +231,13 @@ func (f *follower) hasRead(c *followed, user string, s stretch, err error) {
 	case f.channels[c.channel] != c:
 	case err != nil:
 		c.renewed = true // asked again with the next look
-	case s.Head.Epoch == c.at.Epoch && !s.Read.IsZero():
+	case s.Head.Epoch == c.at.Epoch:
+		at := s.Read
+		if at.IsZero() {
+			at.Epoch = s.Head.Epoch // nothing of this log
+		}
 		behind := int(s.Head.Offset) - int(c.at.Offset) //nolint:gosec // both are below 2⁵³
-		f.receiver.Read(c.channel, user, s.Read, max(0, s.Unread-behind))
+		f.receiver.Read(c.channel, user, at, max(0, s.Unread-behind))
 	}
 }
 
@@ -241,7 +256,7 @@ func (f *follower) catchUp(c *followed, after hub.Position, s stretch) {
 			f.resync(c, s.Head)
 			return
 		}
-		f.resync(c, after)
+		f.resync(c, hub.Position{Epoch: s.Head.Epoch}) // which may be another one again
 	case !s.Known && after.Epoch != s.Head.Epoch:
 		c.anew, c.again = hub.Position{Epoch: s.Head.Epoch}, true
 		return
@@ -266,7 +281,7 @@ func (f *follower) catchUp(c *followed, after hub.Position, s stretch) {
 // resync goes on from at, and tells of what may be missing before. f.mu is held.
 func (f *follower) resync(c *followed, at hub.Position) {
 	f.metrics.gaps.Inc()
-	c.at, c.handed = at, 0
+	c.at, c.handed, c.renewed = at, 0, true // what was unread has changed, too
 	f.receiver.Resync(c.channel, at)
 }
 

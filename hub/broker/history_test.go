@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -321,9 +322,11 @@ func TestReadsAreToldAgainWithANewSubscription(t *testing.T) {
 	r.calls.await(t, "Read log:a anna 2 1")
 	s.Do("CLIENT", "KILL", "TYPE", "pubsub")
 	put(t, r.Broker, "log:a", "4", "")
-	eventually(t, 10*time.Second, "told again", func() bool { return len(r.calls.with("Read log:a ")) == 2 })
+	eventually(t, 10*time.Second, "told again", func() bool { return len(r.calls.with("Read log:a anna ")) == 2 })
 	// Either is right for where the delivery stands then.
-	told := slices.DeleteFunc(r.calls.all(), func(s string) bool { return strings.HasPrefix(s, "Subscribed") })
+	told := slices.DeleteFunc(r.calls.all(), func(s string) bool {
+		return strings.HasPrefix(s, "Subscribed") || strings.HasPrefix(s, "Read log:a ben 0 ")
+	})
 	last := told[len(told)-2:]
 	if !slices.Equal(last, []string{"Deliver log:a 4", "Read log:a anna 2 2"}) && !slices.Equal(last, []string{"Read log:a anna 2 1", "Deliver log:a 4"}) {
 		t.Errorf("told %q", told)
@@ -354,6 +357,42 @@ func TestOlderEntriesOfAnotherServerAreNotNews(t *testing.T) {
 		r.calls.await(t, "Deliver log:a 4")
 		if diff := cmp.Diff([]string{"1", "2", "3", "4"}, r.calls.with("Deliver log:a ")); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// TestLogThatIsLostTwiceIsFollowed: the second time while the follower looks at what the
+// first has left.
+func TestLogThatIsLostTwiceIsFollowed(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		backend, other := client(t, url), run(t, keeping(t, url))
+		var lost atomic.Bool
+		again := func(all []redis.Cmder) bool {
+			return strings.Contains(fmt.Sprint(all), " 0-0 ") && lost.CompareAndSwap(false, true)
+		}
+		r := runMeddled(t, keeping(t, url), &meddler{transact: func(all []redis.Cmder, do func() error) error {
+			if again(all) {
+				if err := backend.FlushAll(context.Background()).Err(); err != nil {
+					t.Error(err)
+				}
+				put(t, other.Broker, "log:a", "3", "")
+			}
+			return do()
+		}})
+		r.join(t, "log:a")
+		put(t, r.Broker, "log:a", "1", "")
+		r.calls.await(t, "Deliver log:a 1")
+		if err := backend.FlushAll(context.Background()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		put(t, r.Broker, "log:a", "2", "")
+		eventually(t, 10*time.Second, "lost twice", lost.Load)
+		at := put(t, r.Broker, "log:a", "4", "").Position
+		r.calls.await(t, "Deliver log:a 4")
+		r.calls.mu.Lock()
+		defer r.calls.mu.Unlock()
+		if r.calls.resynced.Epoch != at.Epoch {
+			t.Errorf("what follows %v is delivered at %v: nobody wants it", r.calls.resynced, at)
 		}
 	})
 }

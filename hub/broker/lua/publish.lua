@@ -33,9 +33,10 @@ end
 
 -- keep puts off the end of all that a channel has, now and then: it is exact to a
 -- sixteenth of ttl. The log ends ttl after its newest entry. One of a single entry may
--- have been made anew, after it was lost alone, and has no end then.
+-- have been made anew, after it was lost alone, and has no end then. (A publisher may
+-- lack the right to XLEN: what is written by now must not fail for that.)
 local function keep(meta, log, kept, time, ttl)
-  if kept and time - tonumber(kept) < ttl * 1000 / 16 and redis.call('XLEN', log) > 1 then return end
+  if kept and time - tonumber(kept) < ttl * 1000 / 16 and redis.pcall('XLEN', log) ~= 1 then return end
   redis.call('PEXPIRE', log, whole(ttl + ttl / 16))
   stay(meta, ttl)
   redis.call('HSET', meta, 'kept', whole(time))
