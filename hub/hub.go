@@ -191,7 +191,7 @@ func (h *Hub) Resync(channel string, at Position) {
 // user's sessions are told.
 func (h *Hub) Read(channel, user string, at Position, unread int) {
 	if ch := h.index.lookup(channel); ch != nil {
-		head := Position{Epoch: at.Epoch, Offset: at.Offset + uint64(max(0, unread))} //nolint:gosec // not negative
+		head := Position{Epoch: at.Epoch, Offset: at.Offset + uint64(max(0, unread))}
 		ch.tell(user, reading{at, head, unread})
 	}
 }

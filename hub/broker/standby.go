@@ -12,16 +12,13 @@ import (
 // standBy waits until the recorder's lease is free, takes it, and makes sure that all
 // that was recorded before was seen.
 func (r *recorder) standBy(ctx context.Context, l *link) error {
-	var asked, renewed time.Time
+	var done rounds
 	for {
 		if err := r.over(ctx); err != nil {
 			return err
 		}
-		if r.leaving() {
-			// Unless the recorder has just left, counting on this standby.
-			if ceded, err := r.standing.cede(ctx, &r.recording, ""); ceded || err != nil {
-				return errors.Join(errLeft, err)
-			}
+		if left, err := r.cedesStanding(ctx); left || err != nil {
+			return errors.Join(errLeft, err)
 		}
 		taken, err := r.recording.take(ctx)
 		if err != nil {
@@ -30,21 +27,39 @@ func (r *recorder) standBy(ctx context.Context, l *link) error {
 		if taken {
 			return r.takeOver(ctx, l)
 		}
-		now := time.Now()
-		if now.Sub(renewed) > r.timing.renew {
-			if held, err := r.standing.renew(ctx); !held || err != nil {
-				return errors.Join(err, errFenced)
-			}
-			renewed = now
-		}
-		if !r.isExact() && now.Sub(asked) > r.timing.renew {
-			asked = now
-			if err := r.askMarker(ctx); err != nil {
-				return err
-			}
+		if err := r.goRound(ctx, &done); err != nil {
+			return err
 		}
 		r.idle(ctx, r.timing.poll)
 	}
+}
+
+// cedesStanding gives up standing by if this replica leaves, unless the recorder has just
+// left, counting on this standby.
+func (r *recorder) cedesStanding(ctx context.Context) (bool, error) {
+	if !r.leaving() {
+		return false, nil
+	}
+	return r.standing.cede(ctx, &r.recording, "")
+}
+
+// rounds is when a standby last did what it does once in a while.
+type rounds struct{ asked, renewed time.Time }
+
+// goRound renews the lease, and asks the recorder how far it is until that is known.
+func (r *recorder) goRound(ctx context.Context, last *rounds) error {
+	now := time.Now()
+	if now.Sub(last.renewed) > r.timing.renew {
+		if held, err := r.standing.renew(ctx); !held || err != nil {
+			return errors.Join(err, errFenced)
+		}
+		last.renewed = now
+	}
+	if r.isExact() || now.Sub(last.asked) <= r.timing.renew {
+		return nil
+	}
+	last.asked = now
+	return r.askMarker(ctx)
 }
 
 func (r *recorder) isExact() bool {
