@@ -111,13 +111,19 @@ func (t *tailBuffer) String() string {
 	return strings.TrimSpace(string(t.b))
 }
 
-// freeAddress returns an address of loopback that nobody listens on at this moment.
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
+// freeAddresses returns two addresses of loopback that nobody listens on at this moment:
+// asked for one by one, they may be the same.
+func freeAddresses(ctx context.Context) (one, other string, err error) {
+	first, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return l.Addr().String(), l.Close()
+	defer func() { _ = first.Close() }()
+	second, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	return first.Addr().String(), second.Addr().String(), second.Close()
 }
 
 func dialable(address string) func(context.Context) error {

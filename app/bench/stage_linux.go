@@ -105,7 +105,7 @@ func (s *stage) startRedis(ctx context.Context) error {
 	if err != nil {
 		return errNoRedis
 	}
-	if s.redis.Address, err = freeAddress(ctx); err != nil {
+	if s.redis.Address, _, err = freeAddresses(ctx); err != nil {
 		return err
 	}
 	host, port, err := net.SplitHostPort(s.redis.Address)
@@ -123,11 +123,7 @@ func (s *stage) startRedis(ctx context.Context) error {
 }
 
 func (s *stage) startHub(ctx context.Context) error {
-	address, err := freeAddress(ctx)
-	if err != nil {
-		return err
-	}
-	admin, err := freeAddress(ctx)
+	address, admin, err := freeAddresses(ctx)
 	if err != nil {
 		return err
 	}

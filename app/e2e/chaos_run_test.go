@@ -199,7 +199,8 @@ func (c *chaos) load(n int64) {
 
 // unsurely has something happen to Redis that may keep plain PUBLISHes from being
 // heard. Those sent from before it until one is heard again on each channel are not
-// held to any promise; all others are.
+// held to any promise; all others are. (Not until one is heard on any: of a log that
+// was lost, pages learn by its first new message, which that costs.)
 func (c *chaos) unsurely(happens func()) {
 	c.t.Helper()
 	c.setUnsure(true)
