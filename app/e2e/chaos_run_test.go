@@ -277,6 +277,7 @@ type expectation struct {
 func (c *chaos) settle(want expectation) {
 	c.t.Helper()
 	eventually(c.t, "enough was accepted of each kind", func() bool { return len(c.scarce()) == 0 })
+	eventually(c.t, "enough was heard, and resumed", c.provesMuch)
 	for _, end := range c.clear {
 		end()
 	}
@@ -331,6 +332,10 @@ func (c *chaos) faultsOfLogs() []string {
 	return c.Faults()
 }
 
+func (c *chaos) provesMuch() bool {
+	return c.tally.received.Load() >= 5000 && c.tally.recovered.Load() >= 10
+}
+
 func (c *chaos) judgeTally(want expectation) {
 	c.t.Helper()
 	accepted := c.acceptedByKind()
@@ -338,7 +343,7 @@ func (c *chaos) judgeTally(want expectation) {
 	admitted := c.tally.unknown.Load() + c.tally.resyncs.Load()
 	c.t.Logf("accepted %v; %d received, %d resumes recovered, %d not, %d resyncs; %d requests repeated",
 		accepted, received, recovered, c.tally.unknown.Load(), c.tally.resyncs.Load(), c.tally.repeated.Load())
-	if received < 5000 || recovered < 10 {
+	if !c.provesMuch() {
 		c.t.Error("that proves little")
 	}
 	switch {
