@@ -150,7 +150,6 @@ func (r *recorder) end(ctx context.Context, l *link, why error, heir string) err
 		return why
 	}
 	r.letGo(ctx)
-	r.forget()
 	return why
 }
 
@@ -177,13 +176,11 @@ func (r *recorder) fenced(ctx context.Context) error {
 	}
 	r.recording.release(ctx)
 	r.recording.value = ""
-	r.forget()
 	r.log.Warn("another replica records plain publishes now")
 	return errors.Join(errFenced, err)
 }
 
+// forget drops the queue. r.mu is held.
 func (r *recorder) forget() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.queue, r.bytes, r.count, r.seq = nil, 0, rand.Text(), 0
 }

@@ -177,7 +177,7 @@ func (r *recorder) apply(ctx context.Context) (role, error) {
 		}
 		r.recording.release(ctx)
 		r.recording.value = ""
-		r.forget()
+		r.become(roleNone)
 	}
 	if r.standing.value != "" {
 		r.standing.release(ctx) // a standby that heard nothing meanwhile begins anew
@@ -209,13 +209,16 @@ func (r *recorder) idle(ctx context.Context, d time.Duration) {
 }
 
 // become changes the role, and logs that. What was heard before is the recorder's to
-// record.
+// record; without the lease, whatever the link brought until it ended is another's.
 func (r *recorder) become(as role) {
 	r.mu.Lock()
 	was := r.role
 	r.role = as
-	if as == roleRecorder && was != as {
+	switch {
+	case as == roleRecorder && was != as:
 		r.enqueue(r.backlog.drain(0))
+	case as == roleNone && r.recording.value == "":
+		r.forget()
 	}
 	r.mu.Unlock()
 	if was == as {

@@ -267,6 +267,28 @@ func TestFencedRecorderRecordsNothing(t *testing.T) {
 	holdsAll(t, url, map[string][]string{"log:a": {"2"}})
 }
 
+// TestRecorderThatIsFencedForgets: what it hears until its link ends is another's to
+// record, and must not wait until it records again.
+func TestRecorderThatIsFencedForgets(t *testing.T) {
+	url := redistest.Start(t).URL()
+	backend := client(t, url)
+	both := []*rig{run(t, kept(t, url))}
+	both[0].awaitRole(t, roleRecorder)
+	both = append(both, run(t, kept(t, url)))
+	both[1].awaitRole(t, roleStandby)
+	f := publishPlainly(t, url, flooded...)
+	var lease string
+	for range 20 {
+		eventually(t, 20*time.Second, "the lease is taken anew, and the other one stands by", func() bool {
+			held := backend.Get(context.Background(), "aldaba:recorder:{}").Val()
+			i := slices.IndexFunc(both, func(r *rig) bool { return strings.HasPrefix(held, r.recorder.recording.owner) })
+			return held != lease && i >= 0 && both[i].roleIs(roleRecorder) && both[1-i].roleIs(roleStandby)
+		})
+		lease = backend.GetDel(context.Background(), "aldaba:recorder:{}").Val()
+	}
+	holdsAll(t, url, f.end(t))
+}
+
 func TestGlobsDoNotOverlap(t *testing.T) {
 	for _, c := range []struct{ in, want []string }{
 		{[]string{"user:*", "room:*", "room:*"}, []string{"user:*", "room:*"}},
