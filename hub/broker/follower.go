@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type follower struct {
 type followed struct {
 	channel string
 	at      hub.Position // what was delivered last; zero until the log was read
+	anew    hub.Position // where a log begins that has lost what was delivered last; zero: it has not
 	seal    string       // what the script's stamps carry
 	reading bool         // a read is under way
 	again   bool         // and another one is to follow it
@@ -175,6 +177,9 @@ func (f *follower) read(c *followed) {
 	c.reading, c.again = true, false
 	f.metrics.reads.Inc()
 	q := hub.Query{Channel: c.channel, After: c.at, Bytes: readBytes}
+	if !c.anew.IsZero() {
+		q.After = c.anew
+	}
 	if !c.at.IsZero() {
 		q.Entries = readEntries
 	}
@@ -242,8 +247,18 @@ func (f *follower) catchUp(c *followed, after hub.Position, s stretch) {
 	case after.IsZero():
 		c.at = s.Head
 		return
-	case c.at != after && (!s.Known || after.Epoch != s.Head.Epoch):
+	case c.at != after && after != c.anew && (!s.Known || after.Epoch != s.Head.Epoch):
 		c.again = true // the question has been overtaken
+		return
+	case after == c.anew:
+		c.anew = hub.Position{}
+		if !s.Known || !isYoung(s) {
+			f.resync(c, s.Head)
+			return
+		}
+		f.resync(c, hub.Position{Epoch: s.Head.Epoch}) // which may be another one again
+	case !s.Known && after.Epoch != s.Head.Epoch:
+		c.anew, c.again = hub.Position{Epoch: s.Head.Epoch}, true
 		return
 	case !s.Known:
 		f.resync(c, s.Head)
@@ -268,6 +283,14 @@ func (f *follower) resync(c *followed, at hub.Position) {
 	f.metrics.gaps.Inc()
 	c.at, c.handed, c.renewed = at, 0, true // what was unread has changed, too
 	f.receiver.Resync(c.channel, at)
+}
+
+// isYoung reports whether all entries are of the present epoch, which is named by the
+// time when it began, in microseconds as the entries' tags. One that has its log from
+// another server holds older ones: they may have been delivered.
+func isYoung(s stretch) bool {
+	began, err := strconv.ParseUint(s.Head.Epoch, 10, 64)
+	return err == nil && (len(s.Entries) == 0 || s.Entries[0].Position.Tag >= began)
 }
 
 // established tells those who wait for channel that it is live. f.mu is held.

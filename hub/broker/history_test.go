@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -287,9 +288,13 @@ func TestFlushedLogHasAnotherEpoch(t *testing.T) {
 		if next.Epoch == p.Epoch || next.Offset != 1 {
 			t.Errorf("%v after %v", next, p)
 		}
-		r.calls.await(t, "Resync log:a")
 		put(t, r.Broker, "log:a", "3", "")
 		r.calls.await(t, "Deliver log:a 3")
+		want := []string{"Deliver log:a 1", "Resync log:a", "Deliver log:a 2", "Deliver log:a 3"}
+		told := slices.DeleteFunc(r.calls.all(), func(s string) bool { return strings.HasPrefix(s, "Subscribed") })
+		if diff := cmp.Diff(want, told); diff != "" {
+			t.Errorf("what the new log has is not all delivered (-want +got):\n%s", diff)
+		}
 		if lost, _ := page(t, r.Broker, hub.Query{Channel: "log:a", After: p, Entries: 9, Bytes: 99}); lost.Known {
 			t.Error("a position of the lost log is known")
 		}
@@ -352,6 +357,42 @@ func TestOlderEntriesOfAnotherServerAreNotNews(t *testing.T) {
 		r.calls.await(t, "Deliver log:a 4")
 		if diff := cmp.Diff([]string{"1", "2", "3", "4"}, r.calls.with("Deliver log:a ")); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// TestLogThatIsLostTwiceIsFollowed: the second time while the follower looks at what the
+// first has left.
+func TestLogThatIsLostTwiceIsFollowed(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		backend, other := client(t, url), run(t, keeping(t, url))
+		var lost atomic.Bool
+		again := func(all []redis.Cmder) bool {
+			return strings.Contains(fmt.Sprint(all), " 0-0 ") && lost.CompareAndSwap(false, true)
+		}
+		r := runMeddled(t, keeping(t, url), &meddler{transact: func(all []redis.Cmder, do func() error) error {
+			if again(all) {
+				if err := backend.FlushAll(context.Background()).Err(); err != nil {
+					t.Error(err)
+				}
+				put(t, other.Broker, "log:a", "3", "")
+			}
+			return do()
+		}})
+		r.join(t, "log:a")
+		put(t, r.Broker, "log:a", "1", "")
+		r.calls.await(t, "Deliver log:a 1")
+		if err := backend.FlushAll(context.Background()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		put(t, r.Broker, "log:a", "2", "")
+		eventually(t, 10*time.Second, "lost twice", lost.Load)
+		at := put(t, r.Broker, "log:a", "4", "").Position
+		r.calls.await(t, "Deliver log:a 4")
+		r.calls.mu.Lock()
+		defer r.calls.mu.Unlock()
+		if r.calls.resynced.Epoch != at.Epoch {
+			t.Errorf("what follows %v is delivered at %v: nobody wants it", r.calls.resynced, at)
 		}
 	})
 }
