@@ -4,6 +4,7 @@ package redistest
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -46,15 +47,21 @@ func New(t testing.TB, args ...string) *Server {
 	return s
 }
 
-// FreePort returns a port of loopback that nobody listens on at this moment.
+// FreePort returns a port of loopback that nobody listens on at this moment. It is none
+// of those that systems give to whoever asks for any: one of them could have it while its
+// server is started again.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 16_000 + rand.IntN(16_000)                           //nolint:gosec // any will do
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port)) //nolint:noctx // it does not wait
+		if err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port of a hundred is free")
+	return 0
 }
 
 // Addr is where the server listens: 127.0.0.1 and its port.
