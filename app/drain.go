@@ -8,6 +8,9 @@ import (
 const (
 	// drainGrace is what sessions that were told to leave have left to do so.
 	drainGrace = 5 * time.Second
+	// handOverWait is for another replica to record plain publishes: three seconds until
+	// a dead recorder is known to be dead, and four for somebody to stand by.
+	handOverWait = 8 * time.Second
 	// shutWait is for requests that are being answered.
 	shutWait = 5 * time.Second
 )
@@ -37,7 +40,7 @@ func (p *program) drain(ctx context.Context) {
 // handOver has another replica record plain publishes from now on. Until then this one
 // does: it may be the only one.
 func (p *program) handOver(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, drainGrace)
+	ctx, cancel := context.WithTimeout(ctx, handOverWait)
 	defer cancel()
 	p.broker.HandOver(ctx)
 }

@@ -30,6 +30,9 @@ func (r *recorder) recordSome(ctx context.Context, most int) (int, error) {
 	ctx, cancel := r.toTheEnd(ctx)
 	defer cancel()
 	if err := r.recordBatch(ctx, batch); err != nil {
+		if !errors.Is(err, errFenced) && !isUnsent(err) {
+			r.open = max(r.open, len(batch))
+		}
 		return 0, err
 	}
 	r.taken(len(batch))
@@ -61,6 +64,7 @@ func (r *recorder) taken(n int) {
 	}
 	clear(r.queue[:n])
 	r.queue = r.queue[n:]
+	r.open = max(0, r.open-n)
 	if len(r.queue) == 0 {
 		r.queue = nil
 	}

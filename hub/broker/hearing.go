@@ -162,6 +162,7 @@ func (r *recorder) heard(m *redis.Message) {
 		return
 	case r.own("marked"):
 		r.backlog.sawAnswer(m.Payload)
+		r.lives = r.lives || m.Payload == r.sign
 		return
 	case r.own("handover"):
 		return

@@ -47,8 +47,11 @@ func (l *lease) take(ctx context.Context, before ...*lease) (bool, error) {
 func (l *lease) retake(ctx context.Context, before ...*lease) (alone bool, err error) {
 	last := l.term
 	taken, err := l.take(ctx, before...)
-	return taken && (l.term == last+1 || l.term == 1), err
+	return taken && (l.term == last+1 || l.isFirst()), err
 }
+
+// isFirst reports whether the server knows of no taking before the last one.
+func (l *lease) isFirst() bool { return l.term == 1 }
 
 // held reports whether somebody has the lease.
 func (l *lease) held(ctx context.Context) (bool, error) {

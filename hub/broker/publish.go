@@ -118,10 +118,15 @@ func (b *Broker) send(ctx context.Context, channel string, data []byte) (err err
 			return err
 		}
 		err = b.client.Publish(ctx, b.prefix+channel, data).Err()
-		var op *net.OpError
-		if !errors.As(err, &op) || op.Op != "dial" {
+		if !isUnsent(err) {
 			break
 		}
 	}
 	return err
+}
+
+// isUnsent reports whether err is that of a dial: nothing can have been sent.
+func isUnsent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
 }

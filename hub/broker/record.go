@@ -169,7 +169,7 @@ func (r *recorder) keepLease(ctx context.Context) error {
 func (r *recorder) fenced(ctx context.Context) error {
 	ctx, cancel := r.toTheEnd(ctx)
 	defer cancel()
-	alone, err := r.recording.retake(ctx)
+	alone, err := r.regain(ctx)
 	if alone {
 		r.log.Warn("the recorder's lease was lost, and is held again")
 		return nil
@@ -180,7 +180,20 @@ func (r *recorder) fenced(ctx context.Context) error {
 	return errors.Join(errFenced, err)
 }
 
+// regain takes the lease that was found lost, and reports whether nobody else can have
+// recorded meanwhile.
+func (r *recorder) regain(ctx context.Context, before ...*lease) (bool, error) {
+	alone, err := r.recording.retake(ctx, before...)
+	if alone && r.recording.isFirst() && r.open > 0 {
+		// With the data went what the script knows of them. If they were recorded they
+		// may have been delivered, and all who did not hear them are told of the loss.
+		r.taken(r.open)
+		r.gap("redis has lost its data, and whether these were recorded")
+	}
+	return alone, err
+}
+
 // forget drops the queue. r.mu is held.
 func (r *recorder) forget() {
-	r.queue, r.bytes, r.count, r.seq = nil, 0, rand.Text(), 0
+	r.queue, r.bytes, r.count, r.seq, r.open = nil, 0, rand.Text(), 0, 0
 }

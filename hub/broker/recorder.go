@@ -31,11 +31,13 @@ type recorder struct {
 
 	leave    chan struct{} // closed: take no lease any more
 	left     chan struct{} // closed when none is held any more
+	sign     string        // a marker that asks the recorder for a sign of life
 	follower string        // the standby's lease when it was last told how far it can count on this recorder
 
 	mu      sync.Mutex
 	role    role
 	backlog *backlog // of a standby
+	lives   bool     // the recorder has given its sign
 	queue   []heard  // of a recorder
 	bytes   int      // of queue
 	ponged  time.Time
@@ -43,6 +45,7 @@ type recorder struct {
 	link    *link  // the last one
 	count   string // names what seq counts: one queue, over as many leases as it lives
 	seq     uint64 // of the last message that was recorded of it
+	open    int    // messages at its front that may have been recorded: the answer was lost
 	deaf    bool   // is to record what follows a time in which nobody may have listened
 }
 
@@ -73,7 +76,7 @@ func newRecorder(b *Broker) *recorder {
 		wake:   make(chan struct{}, 1), leave: make(chan struct{}), left: make(chan struct{}),
 		recording: lease{client: b.client, key: b.own("recorder"), owner: id, ttl: b.timing.lease},
 		standing:  lease{client: b.client, key: b.own("standby"), owner: id, ttl: b.timing.lease},
-		globs:     b.globs(), role: roleNone, count: rand.Text(),
+		globs:     b.globs(), role: roleNone, count: rand.Text(), sign: markerCut + rand.Text(),
 	}
 	return r
 }
@@ -170,7 +173,7 @@ func (r *recorder) apply(ctx context.Context) (role, error) {
 	if r.recording.value != "" {
 		held, err := r.recording.renew(ctx)
 		if err == nil && !held { // it ran out while Redis was away
-			held, err = r.recording.retake(ctx, &r.standing)
+			held, err = r.regain(ctx, &r.standing)
 		}
 		if held || err != nil {
 			return roleRecorder, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -162,4 +163,54 @@ func TestHeardBeforeRedisWentIsRecordedAfter(t *testing.T) {
 	away.Store(false)
 	say(t, backend, "log:a", "2")
 	holdsAll(t, url, map[string][]string{"log:a": {"0", "1", "2"}})
+}
+
+// TestAnswerLostWithAllDataRecordsOnce: as when Redis goes down and comes back empty. What
+// may have been recorded is not recorded again; what was not sent is.
+func TestAnswerLostWithAllDataRecordsOnce(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		sent bool
+		want []string
+		gaps float64
+	}{
+		{"sent", true, []string{"2"}, 1},
+		{"not sent", false, []string{"1", "2"}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			url := redistest.Start(t).URL()
+			backend := client(t, url)
+			var away atomic.Bool
+			one := runMeddled(t, kept(t, url), &meddler{transact: func(all []redis.Cmder, do func() error) error {
+				if !recording(all) || !away.CompareAndSwap(true, false) {
+					return do()
+				}
+				lost := error(&net.OpError{Op: "dial", Err: io.ErrUnexpectedEOF})
+				if c.sent {
+					if err := do(); err != nil {
+						t.Error(err)
+					}
+					lost = io.ErrUnexpectedEOF
+				}
+				if err := backend.FlushAll(context.Background()).Err(); err != nil {
+					t.Error(err)
+				}
+				for _, cmd := range all {
+					cmd.SetErr(lost)
+				}
+				return lost
+			}})
+			one.awaitRole(t, roleRecorder)
+			say(t, backend, "log:a", "0") // has the script loaded
+			holdsAll(t, url, map[string][]string{"log:a": {"0"}})
+			away.Store(true)
+			say(t, backend, "log:a", "1")
+			eventually(t, 10*time.Second, "Redis has lost all", func() bool { return !away.Load() })
+			say(t, backend, "log:a", "2")
+			holdsAll(t, url, map[string][]string{"log:a": c.want})
+			if got := gaps(t, one); got != c.gaps {
+				t.Errorf("%v gaps, not %v", got, c.gaps)
+			}
+		})
+	}
 }

@@ -200,6 +200,27 @@ func TestRecorderAndStandbyThatLeaveTogetherWaitForTheThird(t *testing.T) {
 	}
 }
 
+// TestStandbyThatLeavesOutlivesItsRecorder: as long as nobody knows yet that the recorder
+// is dead, the standby alone hears what is published.
+func TestStandbyThatLeavesOutlivesItsRecorder(t *testing.T) {
+	url := redistest.Start(t).URL()
+	one := run(t, kept(t, url))
+	one.awaitRole(t, roleRecorder)
+	two := run(t, kept(t, url))
+	two.awaitRole(t, roleStandby)
+	three := run(t, kept(t, url))
+	f := publishPlainly(t, url, flooded...)
+	eventually(t, 10*time.Second, "load", func() bool { return client(t, url).Exists(context.Background(), "aldaba:log:{log:c}").Val() == 1 })
+	one.dies(t)
+	two.HandOver(t.Context())
+	three.awaitRole(t, roleRecorder)
+	time.Sleep(100 * time.Millisecond) // of load on the last one
+	holdsAll(t, url, f.end(t))
+	if gaps(t, three) != 0 {
+		t.Error("it counts a gap")
+	}
+}
+
 // dies has a recorder vanish as a killed process does: its connections break, and it
 // releases nothing.
 func (r *rig) dies(t testing.TB) {

@@ -17,7 +17,7 @@ func (r *recorder) standBy(ctx context.Context, l *link) error {
 		if err := r.over(ctx); err != nil {
 			return err
 		}
-		if left, err := r.cedesStanding(ctx); left || err != nil {
+		if left, err := r.cedesStanding(ctx, &done); left || err != nil {
 			return errors.Join(errLeft, err)
 		}
 		taken, err := r.recording.take(ctx)
@@ -30,21 +30,41 @@ func (r *recorder) standBy(ctx context.Context, l *link) error {
 		if err := r.goRound(ctx, &done); err != nil {
 			return err
 		}
-		r.idle(ctx, r.timing.poll)
+		if r.leaving() {
+			r.nap(r.timing.poll)
+		} else {
+			r.idle(ctx, r.timing.poll)
+		}
 	}
 }
 
-// cedesStanding gives up standing by if this replica leaves, unless the recorder has just
-// left, counting on this standby.
-func (r *recorder) cedesStanding(ctx context.Context) (bool, error) {
+// cedesStanding gives up standing by if this replica leaves, unless the recorder is dead,
+// or has just left, counting on this standby.
+func (r *recorder) cedesStanding(ctx context.Context, last *rounds) (bool, error) {
 	if !r.leaving() {
 		return false, nil
+	}
+	if lives, err := r.seesLife(ctx, last); !lives || err != nil {
+		return false, err
 	}
 	return r.standing.cede(ctx, &r.recording, "")
 }
 
+// seesLife asks the recorder for a sign of life, and reports whether it has given one.
+// (Its lease is none: that outlives its holder.)
+func (r *recorder) seesLife(ctx context.Context, last *rounds) (bool, error) {
+	r.mu.Lock()
+	lives := r.lives
+	r.mu.Unlock()
+	if now := time.Now(); !lives && now.Sub(last.looked) > r.timing.renew {
+		last.looked = now
+		return false, r.client.Publish(ctx, r.own("marker"), r.sign).Err()
+	}
+	return lives, nil
+}
+
 // rounds is when a standby last did what it does once in a while.
-type rounds struct{ asked, renewed time.Time }
+type rounds struct{ asked, renewed, looked time.Time }
 
 // goRound renews the lease, and asks the recorder how far it is until that is known.
 func (r *recorder) goRound(ctx context.Context, last *rounds) error {
@@ -69,7 +89,8 @@ func (r *recorder) isExact() bool {
 	return r.backlog.exact
 }
 
-// markerCut ends the part of a marker that is the lease of the standby that asks.
+// markerCut ends the part of a marker that is the lease of the standby that asks: nothing
+// if it leaves, and nobody is to count on it.
 const markerCut = " "
 
 func (r *recorder) askMarker(ctx context.Context) error {
