@@ -112,7 +112,7 @@ func TestPanicOfTheReceiver(t *testing.T) {
 		r.calls.hook = func(event string) {
 			// The broker holds none of its locks during a call: this would hang.
 			r.Subscribe("c")
-			r.Unsubscribe("d")
+			r.Unsubscribe("e")
 			_ = r.Ready()
 			if strings.Contains(event, "hunter2") || event == "Subscribed b" {
 				panic(event)
