@@ -92,6 +92,24 @@ func TestResumesWhatWasMissed(t *testing.T) {
 	}
 }
 
+// TestResumeIsLongerThanAMessage: who may be in so many channels may say where it stands in
+// each, however long the names, and however short a message must be.
+func TestResumeIsLongerThanAMessage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.Limits.Message = 1 << 10 })
+	at := w.broker.write("inbox:a", "1")
+	w.broker.write("inbox:a", "2")
+	positions := map[string]Position{"inbox:a": at}
+	for n := len(positions); n < w.hub.limits.ChannelsPerSession; n++ {
+		positions[strings.Repeat("x", 250)+strconv.Itoa(n)] = Position{strings.Repeat("e", 32), 1 << 52, 1 << 52}
+	}
+	c := w.resume("ann", inbox, positions)
+	if got := c.welcomed("inbox:a"); got.recovered != true {
+		t.Errorf("welcome says %v", got)
+	}
+	c.hears(2, 2)
+}
+
 func TestWhatCannotBeRecoveredSaysSo(t *testing.T) {
 	t.Parallel()
 	for name, from := range map[string]func(w *world) Position{

@@ -48,7 +48,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		return n, err
 	}
 	c.unfinished += int64(n)
-	if c.unfinished > 2*(c.session.hub.limits.Message+frameEnvelope) {
+	if c.unfinished > 2*c.session.hub.limits.frame() {
 		c.session.deny(nil, codeTooLarge, "fragments that come to nothing")
 		c.session.cut(CloseOverLimit)
 		return 0, errFragments
@@ -163,7 +163,7 @@ func beneath(c net.Conn) net.Conn {
 // newMelody returns the session layer, set up for many idle sessions.
 func (h *Hub) newMelody() *melody.Melody {
 	m := melody.New()
-	m.Config.MaxMessageSize = h.limits.Message + frameEnvelope
+	m.Config.MaxMessageSize = h.limits.frame()
 	m.Config.MessageBufferSize = 1 // the hub writes past melody's queue
 	m.Config.PingPeriod = pongWait // never comes, see retireWritePump
 	m.Config.PongWait = pongWait

@@ -44,6 +44,12 @@ func orDefault[T int | int64](v *T, d T) {
 	}
 }
 
+// frame returns how many bytes a client's frame may have: who may join so many channels
+// may resume all of them, however short a message must be.
+func (l Limits) frame() int64 {
+	return max(l.Message, int64(l.ChannelsPerSession)*resumeEntry) + frameEnvelope
+}
+
 const (
 	// queueFrames bounds a session's queue by count: many tiny frames cost more
 	// than their bytes.
@@ -52,6 +58,8 @@ const (
 	// frameEnvelope is what a client frame may hold besides a message's data:
 	// the longest token (16 KiB), a channel name, an id.
 	frameEnvelope = 20 << 10
+	// resumeEntry is what a `resume` may hold for each channel: a name, a position, signs.
+	resumeEntry = 400
 
 	// idBytes bounds the id of a command, which the hub repeats.
 	idBytes = 64
