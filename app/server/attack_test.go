@@ -249,7 +249,7 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := start(t, func(o *Options) { o.Demo = demo() })
-			s.hurry(func(h *http.Server) { h.ReadTimeout /= soon })
+			s.hurry(func(h *http.Server) { h.ReadTimeout /= soon; h.WriteTimeout /= soon })
 			answer, took := s.raw(c.head + "Host: localhost\r\nContent-Length: 100\r\n\r\n{")
 			if !strings.HasPrefix(answer, "HTTP/1.1 4") || strings.Count(answer, "HTTP/1.1 ") != 1 {
 				t.Errorf("%q", answer)

@@ -23,7 +23,8 @@ const (
 	maxHeaderBytes = 32 << 10
 
 	headerWait = 10 * time.Second // for a request's head
-	bodyWait   = 30 * time.Second // for a whole request, and for an answer
+	bodyWait   = 30 * time.Second // for a whole request
+	answerWait = 10 * time.Second // for the answer to one that took so long
 	idleWait   = 60 * time.Second // between two requests
 	stallWait  = 10 * time.Second // in which a connection over HTTP/2 takes nothing
 )
@@ -115,7 +116,7 @@ func (s *Server) newHTTPServer(h http.Handler) *http.Server {
 		Handler:           h,
 		ReadHeaderTimeout: headerWait,
 		ReadTimeout:       bodyWait,
-		WriteTimeout:      bodyWait, // hijacking a connection lifts both
+		WriteTimeout:      bodyWait + answerWait, // hijacking a connection lifts both
 		IdleTimeout:       idleWait,
 		MaxHeaderBytes:    maxHeaderBytes,
 		// An answer's deadline ends its stream with a frame (RFC 9113, section 6.4), which
