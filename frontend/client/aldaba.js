@@ -998,9 +998,10 @@ export class Client {
     else if (this.#state === 'waiting' && !this.#socket) this.reconnect();
   }
 
-  #leavePage = (/** @type {any} */ event) => {
+  /** The page goes, or sleeps: then others must not count on it, and it comes back when it wakes. */
+  #leavePage = () => {
     this.#positions.save();
-    if (this.#socket?.shared && !event.persisted) this.#socket.close();
+    if (this.#socket?.shared) this.#retry(1006, '');
   };
 
   /** @param {boolean} yes */
@@ -1009,6 +1010,7 @@ export class Client {
     globalThis[verb]?.('online', this.#wake);
     globalThis[verb]?.('pagehide', this.#leavePage);
     globalThis.document?.[verb]('visibilitychange', this.#wake);
+    globalThis.document?.[verb]('freeze', this.#leavePage);
   }
 
   // Telling
