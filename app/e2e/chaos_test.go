@@ -31,6 +31,7 @@ func TestChaos(t *testing.T) {
 		{"recorder frozen", recorderFrozen, 3, expectation{whole: true}, nil},
 		{"redis restarted with its data", redisRestarted, 3, expectation{kept: true}, durable},
 		{"redis restarted without its data", redisRestarted, 3, expectation{}, nil},
+		{"redis frozen", redisFrozen, 3, expectation{whole: true}, nil},
 		{"subscriptions cut", subscriptionsCut, 3, expectation{whole: true}, nil},
 		{"commands cut", commandsCut, 3, expectation{whole: true}, nil},
 		{"everything deleted", everythingDeleted, 3, expectation{}, nil},
@@ -106,6 +107,17 @@ func recorderDeafened(c *chaos) {
 		if gaps := r.metric("aldaba_recorder_gaps_total"); gaps > 0 {
 			c.t.Errorf("%v gaps are admitted, and somebody heard all the time", gaps)
 		}
+	}
+}
+
+// redisFrozen: for longer than a lease lasts, and for less than links bear.
+func redisFrozen(c *chaos) {
+	for range 2 {
+		c.awaitRoles()
+		c.server.Signal(syscall.SIGSTOP)
+		time.Sleep(4 * time.Second) //nolint:forbidigo // that is the trouble
+		c.server.Signal(syscall.SIGCONT)
+		c.load(2000)
 	}
 }
 

@@ -123,9 +123,10 @@ func (r *recorder) receive(l *link) {
 	for {
 		event, err := l.receive()
 		r.mu.Lock()
+		wakes := true // a standby only keeps what it hears
 		switch e := event.(type) {
 		case *redis.Message:
-			r.heard(e)
+			wakes = r.heard(e) || r.role == roleRecorder
 		case pong:
 			r.ponged = e.sent
 		case refused:
@@ -137,7 +138,9 @@ func (r *recorder) receive(l *link) {
 			r.failed = err
 		}
 		r.mu.Unlock()
-		r.signal()
+		if wakes {
+			r.signal()
+		}
 		if err != nil {
 			return
 		}
@@ -151,25 +154,26 @@ func (r *recorder) signal() {
 	}
 }
 
-// heard takes one message. r.mu is held.
-func (r *recorder) heard(m *redis.Message) {
+// heard takes one message, and reports whether it is of those by which recorder and
+// standby understand each other. r.mu is held.
+func (r *recorder) heard(m *redis.Message) bool {
 	switch m.Channel {
 	case r.own("marker"):
 		r.backlog.sawMarker(m.Payload)
 		if r.role == roleRecorder {
 			r.queue = append(r.queue, heard{marker: m.Payload})
 		}
-		return
+		return true
 	case r.own("marked"):
 		r.backlog.sawAnswer(m.Payload)
 		r.lives = r.lives || m.Payload == r.sign
-		return
+		return true
 	case r.own("handover"):
-		return
+		return true
 	}
 	channel, live, ok := r.unwire(m.Channel)
 	if _, keeps := r.histories.Of(channel); !ok || !keeps {
-		return
+		return false
 	}
 	switch {
 	case live && r.role == roleRecorder:
@@ -180,6 +184,7 @@ func (r *recorder) heard(m *redis.Message) {
 	default:
 		r.plain(channel, m.Payload)
 	}
+	return false
 }
 
 // plain takes one plain message. r.mu is held.

@@ -17,29 +17,40 @@ type lease struct {
 	ttl    time.Duration
 
 	value string // of the last taking; empty: not held
+	asked string // of one whose answer has not come: it may be held; empty: of none
 	term  int64  // how often anybody had taken it then
 }
 
 // takeScript counts the takings, in a key that stays. A third key is that of
-// whoever goes first.
+// whoever goes first. One that is made again has been counted.
 var takeScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return tonumber(redis.call('GET', KEYS[2]))
+end
 if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
 return redis.call('INCR', KEYS[2])`)
 
-// take takes the lease if nobody has it, nor any of those before.
+// take takes the lease if nobody has it, nor any of those before. A frozen Redis may give
+// it long after nobody waits for the answer any more: the next take finds that.
 func (l *lease) take(ctx context.Context, before ...*lease) (bool, error) {
-	value := l.owner + "." + rand.Text()
+	if l.asked == "" {
+		l.asked = l.owner + "." + rand.Text()
+	}
 	keys := []string{l.key, l.key + ":term"}
 	for _, b := range before {
 		keys = append(keys, b.key)
 	}
-	term, err := takeScript.Run(ctx, l.client, keys, value, milliseconds(l.ttl)).Int64()
-	if err != nil || term == 0 {
+	term, err := takeScript.Run(ctx, l.client, keys, l.asked, milliseconds(l.ttl)).Int64()
+	if err != nil {
 		return false, err
 	}
-	l.value, l.term = value, term
-	return true, nil
+	if term > 0 {
+		l.value, l.term = l.asked, term
+	}
+	l.asked = ""
+	return term > 0, nil
 }
 
 // retake takes a lease that was found lost, and reports whether nobody else can have

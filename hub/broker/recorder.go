@@ -32,6 +32,7 @@ type recorder struct {
 	leave    chan struct{} // closed: take no lease any more
 	left     chan struct{} // closed when none is held any more
 	sign     string        // a marker that asks the recorder for a sign of life
+	looked   bool          // whether a lease is free
 	follower string        // the standby's lease when it was last told how far it can count on this recorder
 
 	mu      sync.Mutex
@@ -186,17 +187,37 @@ func (r *recorder) apply(ctx context.Context) (role, error) {
 		r.standing.release(ctx) // a standby that heard nothing meanwhile begins anew
 		r.standing.value = ""
 	}
-	// As long as a standby lives the recorder's place is for it: it alone has heard what
-	// the former recorder left.
-	taken, err := r.recording.take(ctx, &r.standing)
-	if taken || err != nil {
-		r.deaf = r.deaf || taken && r.recording.term > 1
-		return roleRecorder, err
+	vacant, err := r.isVacant(ctx)
+	if err != nil {
+		return roleNone, err
 	}
-	if taken, err = r.standing.take(ctx); taken || err != nil {
+	if vacant {
+		// As long as a standby lives the recorder's place is for it: it alone has heard
+		// what the former recorder left.
+		taken, err := r.recording.take(ctx, &r.standing)
+		if taken || err != nil {
+			r.deaf = r.deaf || taken && r.recording.term > 1
+			return roleRecorder, err
+		}
+	}
+	if taken, err := r.standing.take(ctx); taken || err != nil {
 		return roleStandby, err
 	}
 	return roleNone, nil
+}
+
+// isVacant reports whether nobody has either lease, and nobody comes for one: when Redis
+// was away for longer than they last, those come at once who have listened. The first
+// look of all finds nobody to wait for.
+func (r *recorder) isVacant(ctx context.Context) (bool, error) {
+	held, err := r.client.Exists(ctx, r.recording.key, r.standing.key).Result()
+	first := !r.looked
+	r.looked = true
+	if held == 0 && !first && err == nil {
+		r.idle(ctx, 2*r.timing.poll)
+		held, err = r.client.Exists(ctx, r.recording.key, r.standing.key).Result()
+	}
+	return held == 0, err
 }
 
 // idle waits for d, or less if something happens.

@@ -10,32 +10,41 @@ import (
 // What a standby does on one link.
 
 // standBy waits until the recorder's lease is free, takes it, and makes sure that all
-// that was recorded before was seen.
+// that was recorded before was seen. As long as its link lives it bears a Redis that does
+// not answer: it has heard what nobody else may have.
 func (r *recorder) standBy(ctx context.Context, l *link) error {
 	var done rounds
 	for {
 		if err := r.over(ctx); err != nil {
 			return err
 		}
-		if left, err := r.cedesStanding(ctx, &done); left || err != nil {
-			return errors.Join(errLeft, err)
-		}
-		taken, err := r.recording.take(ctx)
-		if err != nil {
-			return err
-		}
-		if taken {
+		taken, err := r.standOnce(ctx, &done)
+		switch {
+		case taken:
 			return r.takeOver(ctx, l)
-		}
-		if err := r.goRound(ctx, &done); err != nil {
+		case err != nil && (isAnswer(err) || errors.Is(err, errFenced) || errors.Is(err, errLeft)):
 			return err
-		}
-		if r.leaving() {
+		case err != nil || r.leaving():
 			r.nap(r.timing.poll)
-		} else {
+		default:
 			r.idle(ctx, r.timing.poll)
 		}
 	}
+}
+
+// standOnce looks once whether the recorder's lease is to be had.
+func (r *recorder) standOnce(ctx context.Context, done *rounds) (taken bool, err error) {
+	left, err := r.cedesStanding(ctx, done)
+	if left {
+		return false, errLeft
+	}
+	if err == nil {
+		taken, err = r.recording.take(ctx)
+	}
+	if taken || err != nil {
+		return taken, err
+	}
+	return false, r.goRound(ctx, done)
 }
 
 // cedesStanding gives up standing by if this replica leaves, unless the recorder is dead,
@@ -70,8 +79,12 @@ type rounds struct{ asked, renewed, looked time.Time }
 func (r *recorder) goRound(ctx context.Context, last *rounds) error {
 	now := time.Now()
 	if now.Sub(last.renewed) > r.timing.renew {
-		if held, err := r.standing.renew(ctx); !held || err != nil {
-			return errors.Join(err, errFenced)
+		held, err := r.standing.renew(ctx)
+		if err != nil {
+			return err
+		}
+		if !held {
+			return errFenced
 		}
 		last.renewed = now
 	}
