@@ -77,16 +77,14 @@ func (s *session) catchUp(m *membership) {
 	}
 }
 
-// missed reads the log behind from. The first time it asks what is unread, too.
+// missed reads the log behind from, and what is unread. After the first time the client
+// has been told where it stands: if that is lost, it goes on with what is newer.
 func (s *session) missed(channel string, from Position, first bool) (Page, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), publishWait)
 	defer cancel()
-	q := Query{Channel: channel, After: from, Bytes: int(s.hub.limits.Queue / 4)}
+	q := Query{Channel: channel, After: from, Bytes: int(s.hub.limits.Queue / 4), User: s.user}
 	if !from.IsZero() {
-		q.Entries = catchUpEntries
-	}
-	if first {
-		q.User = s.user
+		q.Entries, q.Following = catchUpEntries, !first
 	}
 	return s.hub.broker.Read(ctx, q)
 }
@@ -117,7 +115,7 @@ func (c *channel) replay(m *membership, page Page) (more bool) {
 	if !c.offerAll(m, page.Entries) {
 		return true // the queue has no room
 	}
-	if page.Known && !page.End.IsZero() {
+	if !page.End.IsZero() {
 		k.from = page.End // some entries cannot be handed to anybody
 	}
 	if page.More || k.lost {
@@ -142,7 +140,11 @@ func (c *channel) replay(m *membership, page Page) (more bool) {
 func (c *channel) place(m *membership, page Page) {
 	k := &m.wait.catchUp
 	recovered := page.Known && !k.from.IsZero()
-	if !recovered {
+	switch {
+	case recovered:
+	case k.answered && !page.From.IsZero():
+		k.from = page.From
+	default:
 		k.from = page.Head
 	}
 	switch {
@@ -155,6 +157,9 @@ func (c *channel) place(m *membership, page Page) {
 		m.wait.requests = nil
 	case !recovered:
 		m.session.send(resyncFrame(c, k.from))
+		upto := page.Read
+		upto.Epoch = page.Head.Epoch // also if nothing of it was read
+		k.note(reading{upto, page.Head, page.Unread})
 	}
 }
 
@@ -171,7 +176,7 @@ func (c *catchUp) unreadAt(page Page) int {
 
 // note keeps r, which the client is told in the end, unless more was read already.
 func (c *catchUp) note(r reading) {
-	if r.at.Epoch != c.read.at.Epoch || r.at.Offset > c.read.at.Offset {
+	if r.at.Epoch != c.read.at.Epoch || r.at.Offset >= c.read.at.Offset {
 		c.read = r
 	}
 }

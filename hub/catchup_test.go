@@ -234,11 +234,45 @@ func TestReadsOfALostLogAreMarked(t *testing.T) {
 	c := w.resume("ann", inbox, map[string]Position{"inbox:a": at})
 	c.welcomed("inbox:a")
 	c.hears(2, 1+catchUpEntries)
-	if f := c.expect("resync"); f["position"] != "e0:600-1600" {
+	if f := c.expect("resync"); f["position"] != "e0:597-0" {
+		t.Errorf("got %v", f)
+	}
+	c.hears(598, 600) // what there is
+	if f := c.expect("read"); f["unread"] != 3.0 || f["position"] != "e0:0-0" {
 		t.Errorf("got %v", f)
 	}
 	c.say(`{"type":"publish","channel":"inbox:a","data":601}`)
 	c.hears(601, 601)
+}
+
+// TestCatchesUpWithTheLogAfterALostOne: who was told that nothing is missing, and then of a
+// loss, goes on where the new log begins.
+func TestCatchesUpWithTheLogAfterALostOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	at := w.broker.write("inbox:a", numbers(1, 1)...)
+	w.broker.write("inbox:a", numbers(2, 600)...)
+	var reads atomic.Int32
+	w.broker.reading = func(Query) {
+		if reads.Add(1) == 2 {
+			w.broker.lose("inbox:a")
+			w.broker.write("inbox:a", numbers(1001, 1005)...)
+		}
+	}
+	c := w.resume("ann", inbox, map[string]Position{"inbox:a": at})
+	c.welcomed("inbox:a")
+	c.hears(2, 1+catchUpEntries)
+	if f := c.expect("resync"); f["position"] != "e1:0-0" {
+		t.Errorf("got %v", f)
+	}
+	for n := 1001; n <= 1005; n++ {
+		if f := c.expect("message"); f["data"] != float64(n) {
+			t.Errorf("got %v", f)
+		}
+	}
+	if f := c.expect("read"); f["unread"] != 5.0 || f["position"] != "e1:0-0" {
+		t.Errorf("got %v", f)
+	}
 }
 
 func TestResyncOfAHistory(t *testing.T) {

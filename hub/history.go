@@ -38,16 +38,20 @@ type Query struct {
 	// After and Before exclude each other: the oldest entries that follow a position,
 	// or the newest that precede it. With neither, the newest entries.
 	After, Before Position
-	Entries       int    // at most; 0: none, only the rest of the answer
-	Bytes         int    // of data, at most, but for the first entry
-	User          string // whose unread entries are counted; empty: nobody's
+	// Following says that After was delivered just now, whether or not it can be proved
+	// still: what is certainly newer is wanted.
+	Following bool
+	Entries   int    // at most; 0: none, only the rest of the answer
+	Bytes     int    // of data, at most, but for the first entry
+	User      string // whose unread entries are counted; empty: nobody's
 }
 
 // Page is the answer to a Query.
 type Page struct {
 	Head    Position // of the newest entry
 	Known   bool     // the position asked about can be proved: nothing is missing after it
-	Entries []Entry  // oldest first; none unless Known, if a position was asked about
+	From    Position // with Query.Following: the entries begin behind it; After if Known
+	Entries []Entry  // oldest first; none unless Known or Following, if a position was asked about
 	End     Position // of the last entry that was looked at, handed over or not; zero: none
 	More    bool     // there are more entries in the direction that was asked for
 	Unread  int      // entries that Query.User has not acknowledged

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"slices"
 	"strconv"
 )
 
@@ -38,7 +39,7 @@ func (b *memoryBroker) take(channel string, data []byte) (at Position, err error
 func (b *memoryBroker) record(channel string, data []byte) Position {
 	at := b.head(channel)
 	at.Offset++
-	at.Tag = 1000 + at.Offset
+	at.Tag = uint64(b.epoch)*1_000_000 + 1000 + at.Offset //nolint:gosec // not negative
 	if b.logs == nil {
 		b.logs = make(map[string][]Entry)
 	}
@@ -62,6 +63,14 @@ func (b *memoryBroker) write(channel string, data ...string) (at Position) {
 		at = b.record(channel, []byte(d))
 	}
 	return at
+}
+
+// lose forgets all, as a Redis does that comes back empty.
+func (b *memoryBroker) lose(channel string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.epoch++
+	delete(b.logs, channel)
 }
 
 // trim forgets all but the newest n entries.
@@ -98,15 +107,23 @@ func (b *memoryBroker) Read(_ context.Context, q Query) (Page, error) {
 		asked = q.Before
 	}
 	p.Known = !asked.IsZero() && asked == p.Head
-	var found []Entry
 	for _, e := range log {
 		p.Known = p.Known || !asked.IsZero() && e.Position == asked
-		if e.Position.Offset > q.After.Offset && (q.Before.IsZero() || e.Position.Offset < q.Before.Offset) {
+	}
+	p.Known = p.Known || asked.Offset == 0 && asked.Epoch == p.Head.Epoch && len(log) > 0 && log[0].Position.Offset == 1
+	if p.From = q.After; q.Following && !p.Known {
+		p.From = p.Head
+		if i := slices.IndexFunc(log, func(e Entry) bool { return e.Position.Tag > q.After.Tag }); i >= 0 {
+			p.From = Position{Epoch: p.Head.Epoch, Offset: log[i].Position.Offset - 1}
+		}
+	}
+	var found []Entry
+	for _, e := range log {
+		if e.Position.Offset > p.From.Offset && (q.Before.IsZero() || e.Position.Offset < q.Before.Offset) {
 			found = append(found, e)
 		}
 	}
-	p.Known = p.Known || asked.Offset == 0 && asked.Epoch == p.Head.Epoch && len(log) > 0 && log[0].Position.Offset == 1
-	if q.Entries == 0 || !asked.IsZero() && !p.Known {
+	if q.Entries == 0 || !asked.IsZero() && !p.Known && !q.Following {
 		return p, nil
 	}
 	if p.More = len(found) > q.Entries; p.More && q.After.IsZero() {

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"time"
 
@@ -29,7 +28,6 @@ type follower struct {
 type followed struct {
 	channel string
 	at      hub.Position // what was delivered last; zero until the log was read
-	anew    hub.Position // where a log begins that has lost what was delivered last; zero: it has not
 	seal    string       // what the script's stamps carry
 	reading bool         // a read is under way
 	again   bool         // and another one is to follow it
@@ -177,11 +175,8 @@ func (f *follower) read(c *followed) {
 	c.reading, c.again = true, false
 	f.metrics.reads.Inc()
 	q := hub.Query{Channel: c.channel, After: c.at, Bytes: readBytes}
-	if !c.anew.IsZero() {
-		q.After = c.anew
-	}
 	if !c.at.IsZero() {
-		q.Entries = readEntries
+		q.Entries, q.Following = readEntries, true
 	}
 	f.askLog(q, func(s stretch, err error) { f.answered(c, q.After, s, err) })
 }
@@ -247,25 +242,11 @@ func (f *follower) catchUp(c *followed, after hub.Position, s stretch) {
 	case after.IsZero():
 		c.at = s.Head
 		return
-	case c.at != after && after != c.anew && (!s.Known || after.Epoch != s.Head.Epoch):
+	case c.at != after && !s.Known:
 		c.again = true // the question has been overtaken
 		return
-	case after == c.anew:
-		c.anew = hub.Position{}
-		if !s.Known || !isYoung(s) {
-			f.resync(c, s.Head)
-			return
-		}
-		f.resync(c, hub.Position{Epoch: s.Head.Epoch}) // which may be another one again
-	case !s.Known && after.Epoch != s.Head.Epoch:
-		c.anew, c.again = hub.Position{Epoch: s.Head.Epoch}, true
-		return
 	case !s.Known:
-		f.resync(c, s.Head)
-		return
-	case after.Epoch != s.Head.Epoch:
-		// Another server has this log now. It may lack what the former took last.
-		f.resync(c, hub.Position{Epoch: s.Head.Epoch, Offset: c.at.Offset, Tag: c.at.Tag})
+		f.resync(c, s.From) // what follows is not all that there was
 	}
 	for _, e := range s.Entries {
 		if e.Position.Offset > c.at.Offset {
@@ -283,14 +264,6 @@ func (f *follower) resync(c *followed, at hub.Position) {
 	f.metrics.gaps.Inc()
 	c.at, c.handed, c.renewed = at, 0, true // what was unread has changed, too
 	f.receiver.Resync(c.channel, at)
-}
-
-// isYoung reports whether all entries are of the present epoch, which is named by the
-// time when it began, in microseconds as the entries' tags. One that has its log from
-// another server holds older ones: they may have been delivered.
-func isYoung(s stretch) bool {
-	began, err := strconv.ParseUint(s.Head.Epoch, 10, 64)
-	return err == nil && (len(s.Entries) == 0 || s.Entries[0].Position.Tag >= began)
 }
 
 // established tells those who wait for channel that it is live. f.mu is held.

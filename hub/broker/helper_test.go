@@ -57,7 +57,6 @@ type calls struct {
 
 	sessions atomic.Int64 // that are handed each message
 	readers  []string     // of each channel
-	resynced hub.Position // at the last Resync
 }
 
 func (c *calls) note(event string) {
@@ -77,12 +76,7 @@ func (c *calls) Deliver(channel string, _ hub.Position, data []byte) int {
 
 func (c *calls) Subscribed(channel string) { c.note("Subscribed " + channel) }
 
-func (c *calls) Resync(channel string, at hub.Position) {
-	c.mu.Lock()
-	c.resynced = at
-	c.mu.Unlock()
-	c.note("Resync " + channel)
-}
+func (c *calls) Resync(channel string, _ hub.Position) { c.note("Resync " + channel) }
 
 func (c *calls) Readers(string) []string {
 	c.mu.Lock()

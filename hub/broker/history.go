@@ -31,6 +31,9 @@ func (b *Broker) readPast(ctx context.Context, q hub.Query, s stretch) stretch {
 		if err != nil {
 			return s
 		}
+		if q.Following {
+			next.Known, next.From = s.Known, s.From
+		}
 		s = next
 		s.cut(q)
 	}
@@ -48,7 +51,7 @@ func (b *Broker) readProved(ctx context.Context, q hub.Query) (stretch, error) {
 		asked = q.Before
 	}
 	s.Known = s.Known && s.Head.Epoch == asked.Epoch
-	if !asked.IsZero() && !s.Known {
+	if !asked.IsZero() && !s.Known && !q.Following {
 		s.Entries, s.End, s.More = nil, hub.Position{}, false
 	}
 	return s, nil
@@ -56,7 +59,7 @@ func (b *Broker) readProved(ctx context.Context, q hub.Query) (stretch, error) {
 
 // stretch is what read.lua tells of a log.
 type stretch struct {
-	hub.Page // Known says only that the entry is there, whatever the epoch
+	hub.Page // unless following, Known says only that the entry is there, whatever the epoch
 
 	start hub.Position // of the first entry that was looked at
 	seal  string       // with which stamped messages prove that they come from the script
@@ -119,10 +122,14 @@ func (b *Broker) queryCall(q hub.Query) call {
 	if !from.IsZero() {
 		id = from.ID()
 	}
+	followed := ""
+	if q.Following {
+		followed = q.After.Epoch
+	}
 	kept, _ := b.histories.Of(q.Channel)
 	return call{
-		script: readScript, name: b.name(q.Channel), want: 7,
-		args: []any{direction, id, q.Entries, q.Bytes, newSeal(), milliseconds(kept.TTL), q.User},
+		script: readScript, name: b.name(q.Channel), want: 8,
+		args: []any{direction, id, q.Entries, q.Bytes, newSeal(), milliseconds(kept.TTL), q.User, followed},
 	}
 }
 
@@ -141,7 +148,12 @@ func (b *Broker) stretchOf(q hub.Query, answer []any) (s stretch, err error) {
 			return s, err
 		}
 	}
-	for i := 7; i+1 < len(answer); i += 2 {
+	if q.Following {
+		if s.From, err = hub.ParsePosition(s.Head.Epoch + ":" + text(7)); err != nil {
+			return s, errGibber
+		}
+	}
+	for i := 8; i+1 < len(answer); i += 2 {
 		at, err := hub.ParseEntryID(text(i))
 		if err != nil {
 			return s, errGibber

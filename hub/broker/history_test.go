@@ -218,37 +218,51 @@ func TestFollowsWhatTheDoorbellLost(t *testing.T) {
 		r.join(t, "log:a")
 		put(t, r.Broker, "log:a", "1", "")
 		r.calls.await(t, "Deliver log:a 1")
-		// Entries that nobody rings for: the script, without its announcement.
-		silent := newScript(strings.ReplaceAll(publishLua, "return redis.call('PUBLISH', 'aldaba:live:", "return redis.call('PUBLISH', 'elsewhere:") + callLua)
-		if silent.text == publishScript.text {
-			t.Fatal("the script still rings")
-		}
-		for _, data := range []string{"2", "3"} {
-			if _, err := r.caller.do(context.Background(), call{silent, "log:a", []any{data, "size", 5, "ttl", 3600000}, 3}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		r.putUnheard(t, "2", "3")
 		put(t, r.Broker, "log:a", "4", "") // rings with a gap
 		r.calls.await(t, "Deliver log:a 4")
-		if _, err := r.caller.do(context.Background(), call{silent, "log:a", []any{"5", "size", 5, "ttl", 3600000}, 3}); err != nil {
-			t.Fatal(err)
-		}
-		r.calls.await(t, "Deliver log:a 5") // by the round
-		for i := range 10 {                 // more than it keeps
-			if _, err := r.caller.do(context.Background(), call{silent, "log:a", []any{fmt.Sprint(10 + i), "size", 5, "ttl", 3600000}, 3}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		r.putUnheard(t, "5")
+		r.calls.await(t, "Deliver log:a 5")                                         // by the round
+		r.putUnheard(t, "10", "11", "12", "13", "14", "15", "16", "17", "18", "19") // more than it keeps
 		put(t, r.Broker, "log:a", "20", "")
-		r.calls.await(t, "Resync log:a")
-		put(t, r.Broker, "log:a", "21", "")
-		r.calls.await(t, "Deliver log:a 21")
-		want := []string{"1", "2", "3", "4", "5", "21"}
-		if diff := cmp.Diff(want, r.calls.with("Deliver log:a ")); diff != "" {
-			t.Error(diff)
-		}
+		r.calls.await(t, "Deliver log:a 20")
+		r.was(t, "1", "2", "3", "4", "5", "resync", "15", "16", "17", "18", "19", "20")
 	})
 }
+
+// putUnheard records entries of log:a, five and the one before them at most, that nobody
+// rings for.
+func (r *rig) putUnheard(t *testing.T, all ...string) {
+	t.Helper()
+	silent := newScript(strings.ReplaceAll(publishLua, "return redis.call('PUBLISH', 'aldaba:live:", "return redis.call('PUBLISH', 'elsewhere:") + callLua)
+	if silent.text == publishScript.text {
+		t.Fatal("the script still rings")
+	}
+	for _, data := range all {
+		if _, err := r.caller.do(context.Background(), call{silent, "log:a", []any{data, "size", 5, "ttl", 3600000}, 3}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// was fails unless these are what log:a was told: data, or resync.
+func (r *rig) was(t *testing.T, want ...string) {
+	t.Helper()
+	var told []string
+	for _, call := range r.calls.all() {
+		if data, is := strings.CutPrefix(call, "Deliver log:a "); is {
+			told = append(told, data)
+		} else if call == "Resync log:a" {
+			told = append(told, "resync")
+		}
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("(-want +told):\n%s", diff)
+	}
+}
+
+// rings has the follower look at the log.
+func rings(t *testing.T, c *redis.Client) { say(t, c, liveName("log:a"), "look") }
 
 func TestForgedStampIsNotDelivered(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
@@ -290,11 +304,7 @@ func TestFlushedLogHasAnotherEpoch(t *testing.T) {
 		}
 		put(t, r.Broker, "log:a", "3", "")
 		r.calls.await(t, "Deliver log:a 3")
-		want := []string{"Deliver log:a 1", "Resync log:a", "Deliver log:a 2", "Deliver log:a 3"}
-		told := slices.DeleteFunc(r.calls.all(), func(s string) bool { return strings.HasPrefix(s, "Subscribed") })
-		if diff := cmp.Diff(want, told); diff != "" {
-			t.Errorf("what the new log has is not all delivered (-want +got):\n%s", diff)
-		}
+		r.was(t, "1", "resync", "2", "3")
 		if lost, _ := page(t, r.Broker, hub.Query{Channel: "log:a", After: p, Entries: 9, Bytes: 99}); lost.Known {
 			t.Error("a position of the lost log is known")
 		}
@@ -334,29 +344,34 @@ func TestReadsAreToldAgainWithANewSubscription(t *testing.T) {
 }
 
 // TestOlderEntriesOfAnotherServerAreNotNews: after a fail-over to a replica that lacked the
-// newest entry, the log begins where it did, and most of it was delivered.
+// newest entry, the log begins where it did, and most of it was delivered. What it has
+// taken since then was not, be it before anybody looked.
 func TestOlderEntriesOfAnotherServerAreNotNews(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
-		r := run(t, keeping(t, url))
-		r.join(t, "log:a")
-		var positions []hub.Position
-		for _, data := range []string{"1", "2", "3"} {
-			positions = append(positions, put(t, r.Broker, "log:a", data, "").Position)
-			r.calls.await(t, "Deliver log:a "+data)
-		}
-		c, ctx := client(t, url), context.Background()
-		err := errors.Join(
-			c.XDel(ctx, "aldaba:log:{log:a}", positions[2].ID()).Err(),
-			c.HSet(ctx, "aldaba:meta:{log:a}", "last", positions[1].ID(), "server", "another").Err())
-		if err != nil {
-			t.Fatal(err)
-		}
-		say(t, c, liveName("log:a"), "has it look at the log")
-		r.calls.await(t, "Resync log:a")
-		put(t, r.Broker, "log:a", "4", "")
-		r.calls.await(t, "Deliver log:a 4")
-		if diff := cmp.Diff([]string{"1", "2", "3", "4"}, r.calls.with("Deliver log:a ")); diff != "" {
-			t.Error(diff)
+		for _, unheard := range [][]string{nil, {"4"}, {"4", "5"}} {
+			r := run(t, keeping(t, url))
+			r.join(t, "log:a")
+			var positions []hub.Position
+			for _, data := range []string{"1", "2", "3"} {
+				positions = append(positions, put(t, r.Broker, "log:a", data, "").Position)
+				r.calls.await(t, "Deliver log:a "+data)
+			}
+			c, ctx := client(t, url), context.Background()
+			err := errors.Join(
+				c.XDel(ctx, "aldaba:log:{log:a}", positions[2].ID()).Err(),
+				c.HSet(ctx, "aldaba:meta:{log:a}", "last", positions[1].ID(), "server", "another").Err())
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.putUnheard(t, unheard...)
+			rings(t, c)
+			r.calls.await(t, "Resync log:a")
+			put(t, r.Broker, "log:a", "6", "")
+			r.calls.await(t, "Deliver log:a 6")
+			r.was(t, slices.Concat([]string{"1", "2", "3", "resync"}, unheard, []string{"6"})...)
+			if err := c.FlushAll(ctx).Err(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
@@ -366,35 +381,95 @@ func TestOlderEntriesOfAnotherServerAreNotNews(t *testing.T) {
 func TestLogThatIsLostTwiceIsFollowed(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
 		backend, other := client(t, url), run(t, keeping(t, url))
-		var lost atomic.Bool
-		again := func(all []redis.Cmder) bool {
-			return strings.Contains(fmt.Sprint(all), " 0-0 ") && lost.CompareAndSwap(false, true)
-		}
-		r := runMeddled(t, keeping(t, url), &meddler{transact: func(all []redis.Cmder, do func() error) error {
-			if again(all) {
-				if err := backend.FlushAll(context.Background()).Err(); err != nil {
-					t.Error(err)
-				}
-				put(t, other.Broker, "log:a", "3", "")
+		lose := func(next string) {
+			if err := backend.FlushAll(context.Background()).Err(); err != nil {
+				t.Error(err)
 			}
-			return do()
+			put(t, other.Broker, "log:a", next, "")
+		}
+		var armed atomic.Bool
+		r := runMeddled(t, keeping(t, url), &meddler{transact: func(all []redis.Cmder, do func() error) error {
+			err := do()
+			if strings.Contains(fmt.Sprint(all), readScript.hash) && armed.CompareAndSwap(true, false) {
+				lose("3")
+			}
+			return err
 		}})
 		r.join(t, "log:a")
 		put(t, r.Broker, "log:a", "1", "")
 		r.calls.await(t, "Deliver log:a 1")
-		if err := backend.FlushAll(context.Background()).Err(); err != nil {
+		armed.Store(true)
+		lose("2")
+		r.calls.await(t, "Deliver log:a 3")
+		put(t, r.Broker, "log:a", "4", "")
+		r.calls.await(t, "Deliver log:a 4")
+		r.was(t, "1", "resync", "2", "resync", "3", "4")
+	})
+}
+
+// TestBurstAfterALossIsDelivered as far as the log has it.
+func TestBurstAfterALossIsDelivered(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		r.join(t, "log:a")
+		put(t, r.Broker, "log:a", "1", "")
+		r.calls.await(t, "Deliver log:a 1")
+		if err := client(t, url).FlushAll(context.Background()).Err(); err != nil {
 			t.Fatal(err)
 		}
-		put(t, r.Broker, "log:a", "2", "")
-		eventually(t, 10*time.Second, "lost twice", lost.Load)
-		at := put(t, r.Broker, "log:a", "4", "").Position
-		r.calls.await(t, "Deliver log:a 4")
-		r.calls.mu.Lock()
-		defer r.calls.mu.Unlock()
-		if r.calls.resynced.Epoch != at.Epoch {
-			t.Errorf("what follows %v is delivered at %v: nobody wants it", r.calls.resynced, at)
-		}
+		r.putUnheard(t, "2", "3", "4", "5", "6", "7", "8", "9")
+		rings(t, client(t, url))
+		r.calls.await(t, "Deliver log:a 9")
+		r.was(t, "1", "resync", "4", "5", "6", "7", "8", "9")
 	})
+}
+
+// TestNewestEntryThatWentAloneIsNoGap: it had ended, or was evicted, with all before it.
+func TestNewestEntryThatWentAloneIsNoGap(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		r.join(t, "log:a")
+		put(t, r.Broker, "log:a", "1", "")
+		r.calls.await(t, "Deliver log:a 1")
+		if err := client(t, url).Del(context.Background(), "aldaba:log:{log:a}").Err(); err != nil {
+			t.Fatal(err)
+		}
+		r.putUnheard(t, "2")
+		rings(t, client(t, url))
+		r.calls.await(t, "Deliver log:a 2")
+		r.was(t, "1", "2")
+	})
+}
+
+// TestLogThatIsRestoredIsNotNews: a loss that was a mistake, and is mended from a copy.
+func TestLogThatIsRestoredIsNotNews(t *testing.T) {
+	url := redistest.Start(t).URL()
+	c, ctx := client(t, url), context.Background()
+	r := run(t, keeping(t, url))
+	r.join(t, "log:a")
+	for _, data := range []string{"1", "2", "3"} {
+		put(t, r.Broker, "log:a", data, "")
+	}
+	r.calls.await(t, "Deliver log:a 3")
+	copied := map[string]string{}
+	for _, key := range []string{"aldaba:log:{log:a}", "aldaba:meta:{log:a}"} {
+		copied[key] = c.Dump(ctx, key).Val()
+	}
+	if err := c.FlushAll(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	rings(t, c)
+	eventually(t, 10*time.Second, "the loss is seen", func() bool { return len(r.calls.with("Resync ")) == 1 })
+	for key, data := range copied {
+		if err := c.RestoreReplace(ctx, key, time.Hour, data).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rings(t, c)
+	eventually(t, 10*time.Second, "the copy is seen", func() bool { return len(r.calls.with("Resync ")) == 2 })
+	put(t, r.Broker, "log:a", "4", "")
+	r.calls.await(t, "Deliver log:a 4")
+	r.was(t, "1", "2", "3", "resync", "resync", "4")
 }
 
 // TestEvictedLogIsNotRecovered: Redis may throw the log alone away, when memory is short.

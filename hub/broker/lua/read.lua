@@ -1,9 +1,10 @@
 -- Reading what a channel keeps. KEYS: the name. ARGV: 'after' or 'before', the id from
 -- which (empty: none), entries and bytes at most, a seal if there is none yet, ttl in
--- milliseconds, a user (empty: none).
+-- milliseconds, a user (empty: none), and of whom a delivery is under way the epoch of that
+-- id (else empty): he is told what is newer even if the id is not known.
 -- Answer: epoch, last id, seal, 1 if the id from which is known, 1 if there is more,
--- entries kept, id up to which the user has read (or ''), and id and data of each entry,
--- oldest first.
+-- entries kept, id up to which the user has read (or ''), the id behind which the entries
+-- begin, and id and data of each entry, oldest first.
 
 -- server names the Redis that has this log, and changes when it starts anew or when
 -- another takes over: with asynchronous replication one offset may then stand for two
@@ -51,6 +52,35 @@ local function known(log, id, last)
   return #redis.call('XRANGE', log, id, id) == 1
 end
 
+local function tag(id) return tonumber(string.match(id, '%d+$')) end
+
+-- follows says whether nothing can be missing between id, of the same epoch, and the log.
+local function follows(log, id, last)
+  if known(log, id, last) then return true end
+  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)
+  return first[1] ~= nil and offset(first[1][1]) == offset(id) + 1
+end
+
+-- behind returns the id behind which all entries are newer than id, of that epoch: tags
+-- rise in any log, so whoever was delivered up to id has none of them.
+local function behind(log, id, epoch, last)
+  local old = offset(id) > 0 and tag(id) or (tonumber(epoch) or 0) - 1
+  local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+  if not first then return last end
+  if tag(first[1]) > old then return string.format('%d-0', offset(first[1]) - 1) end
+  local found, low, high = first[1], offset(first[1]), offset(last)
+  while low < high do -- found is at low, and not newer
+    local middle = math.ceil((low + high) / 2)
+    local entry = redis.call('XRANGE', log, whole(middle), whole(middle))[1]
+    if entry and tag(entry[1]) <= old then
+      found, low = entry[1], middle
+    else
+      high = middle - 1
+    end
+  end
+  return found
+end
+
 -- page takes entries, which are in the order of reading, up to bytes, one at least.
 local function page(answer, entries, limit, bytes, backwards)
   local taken, size = 0, 0
@@ -68,22 +98,26 @@ local function page(answer, entries, limit, bytes, backwards)
   return answer
 end
 
-local function read(name, direction, from, limit, bytes, seal, ttl, user)
+local function read(name, direction, from, limit, bytes, seal, ttl, user, followed)
   local meta, log = 'aldaba:meta:{' .. name .. '}', 'aldaba:log:{' .. name .. '}'
   local epoch, last, had, upto = state(meta, log, user, seal, ttl)
-  local stands = from ~= '' and known(log, from, last)
+  local stands, begin = from ~= '' and known(log, from, last), from
+  if followed ~= '' then
+    stands = followed == epoch and follows(log, from, last)
+    if not stands then begin = behind(log, from, followed, last) end
+  end
   local kept = (user ~= '' or limit == 0) and redis.call('XLEN', log) or 0
-  local answer = { epoch, last, had, stands and 1 or 0, 0, kept, upto }
-  if limit == 0 or (from ~= '' and not stands) then return answer end
+  local answer = { epoch, last, had, stands and 1 or 0, 0, kept, upto, begin }
+  if limit == 0 or (from ~= '' and not stands and followed == '') then return answer end
   local count = limit + 1
   if direction == 'before' then
     local newest = from == '' and '+' or whole(offset(from) - 1)
     if newest == '-1' then return answer end
     return page(answer, redis.call('XREVRANGE', log, newest, '-', 'COUNT', count), limit, bytes, true)
   end
-  if from == last then return answer end
-  local oldest = from == '' and '-' or whole(offset(from) + 1)
+  if begin == last then return answer end
+  local oldest = begin == '' and '-' or whole(offset(begin) + 1)
   return page(answer, redis.call('XRANGE', log, oldest, '+', 'COUNT', count), limit, bytes, false)
 end
 
-return read(KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), ARGV[7])
+return read(KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8])
