@@ -16,18 +16,21 @@ type lease struct {
 	owner  string // this replica
 	ttl    time.Duration
 
-	value string // of the last taking; empty: not held
-	asked string // of one whose answer has not come: it may be held; empty: of none
-	term  int64  // how often anybody had taken it then
+	value string    // of the last taking; empty: not held
+	asked string    // of one whose answer has not come: it may be held; empty: of none
+	term  int64     // how often anybody had taken it then
+	sure  time.Time // it was held then
 }
 
 // takeScript counts the takings, in a key that stays. A third key is that of
-// whoever goes first. One that is made again has been counted.
+// whoever goes first. One that is made again has been counted. A third argument is the
+// count that there must be.
 var takeScript = redis.NewScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return tonumber(redis.call('GET', KEYS[2]))
 end
+if ARGV[3] and redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
 if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
 return redis.call('INCR', KEYS[2])`)
@@ -35,6 +38,11 @@ return redis.call('INCR', KEYS[2])`)
 // take takes the lease if nobody has it, nor any of those before. A frozen Redis may give
 // it long after nobody waits for the answer any more: the next take finds that.
 func (l *lease) take(ctx context.Context, before ...*lease) (bool, error) {
+	return l.takeIf(ctx, nil, before)
+}
+
+// takeIf is take with a count that there must be.
+func (l *lease) takeIf(ctx context.Context, count []any, before []*lease) (bool, error) {
 	if l.asked == "" {
 		l.asked = l.owner + "." + rand.Text()
 	}
@@ -42,22 +50,28 @@ func (l *lease) take(ctx context.Context, before ...*lease) (bool, error) {
 	for _, b := range before {
 		keys = append(keys, b.key)
 	}
-	term, err := takeScript.Run(ctx, l.client, keys, l.asked, milliseconds(l.ttl)).Int64()
+	began := time.Now()
+	term, err := takeScript.Run(ctx, l.client, keys, append([]any{l.asked, milliseconds(l.ttl)}, count...)...).Int64()
 	if err != nil {
 		return false, err
 	}
 	if term > 0 {
-		l.value, l.term = l.asked, term
+		l.value, l.term, l.sure = l.asked, term, began
 	}
 	l.asked = ""
 	return term > 0, nil
 }
 
 // retake takes a lease that was found lost, and reports whether nobody else can have
-// had it meanwhile. (A server that has lost everything counts from one.)
+// had it meanwhile. A server that has lost everything counts from one: then that is known
+// only while it was sure to be held, and else it is not taken.
 func (l *lease) retake(ctx context.Context, before ...*lease) (alone bool, err error) {
 	last := l.term
-	taken, err := l.take(ctx, before...)
+	var count []any
+	if time.Since(l.sure) > l.ttl {
+		count = []any{last}
+	}
+	taken, err := l.takeIf(ctx, count, before)
 	return taken && (l.term == last+1 || l.isFirst()), err
 }
 
@@ -82,7 +96,11 @@ return redis.call('DEL', KEYS[1])`)
 
 // renew reports whether the lease is still held, for another ttl.
 func (l *lease) renew(ctx context.Context) (bool, error) {
+	began := time.Now()
 	n, err := renewScript.Run(ctx, l.client, []string{l.key}, l.value, milliseconds(l.ttl)).Int()
+	if n == 1 {
+		l.sure = began
+	}
 	return n == 1, err
 }
 
