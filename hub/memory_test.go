@@ -39,7 +39,7 @@ func (b *memoryBroker) take(channel string, data []byte) (at Position, err error
 func (b *memoryBroker) record(channel string, data []byte) Position {
 	at := b.head(channel)
 	at.Offset++
-	at.Tag = uint64(b.epoch)*1_000_000 + 1000 + at.Offset //nolint:gosec // not negative
+	at.Tag = uint64(b.epoch)*1_000_000 + 1000 + at.Offset
 	if b.logs == nil {
 		b.logs = make(map[string][]Entry)
 	}

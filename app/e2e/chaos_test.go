@@ -115,7 +115,7 @@ func redisFrozen(c *chaos) {
 	for range 2 {
 		c.awaitRoles()
 		c.server.Signal(syscall.SIGSTOP)
-		time.Sleep(4 * time.Second) //nolint:forbidigo // that is the trouble
+		time.Sleep(4 * time.Second)
 		c.server.Signal(syscall.SIGCONT)
 		c.load(2000)
 	}
