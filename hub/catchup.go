@@ -53,6 +53,7 @@ func (c *catchUp) overflow() { c.held, c.cost, c.lost = nil, 0, true }
 // catchUp sends m's client what it missed, on a goroutine of its own.
 func (s *session) catchUp(m *membership) {
 	var failing time.Time
+	lapped := false // the log went past it
 	for {
 		from, first, ok := m.channel.listen(m)
 		if !ok {
@@ -62,6 +63,13 @@ func (s *session) catchUp(m *membership) {
 		switch {
 		case err == nil:
 			failing = time.Time{}
+			if !first && !page.Known && page.Head.Epoch == from.Epoch {
+				if lapped {
+					s.cut(CloseSlow)
+					return
+				}
+				lapped = true
+			}
 			if !m.channel.replay(m, page) || !s.awaitRoom() {
 				return
 			}

@@ -245,6 +245,25 @@ func TestReadsOfALostLogAreMarked(t *testing.T) {
 	c.hears(601, 601)
 }
 
+// TestWhoIsLappedTwiceIsTooSlow: the log goes past a session that catches up, and once more.
+// (Once alone is TestReadsOfALostLogAreMarked.)
+func TestWhoIsLappedTwiceIsTooSlow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	at := w.broker.write("inbox:a", numbers(1, 1)...)
+	w.broker.write("inbox:a", numbers(2, 600)...)
+	var reads atomic.Int32
+	w.broker.reading = func(Query) {
+		if reads.Add(1) >= 2 {
+			w.broker.write("inbox:a", numbers(1, 1000)...)
+			w.broker.trim("inbox:a", catchUpEntries+1)
+		}
+	}
+	c := w.resume("ann", inbox, map[string]Position{"inbox:a": at})
+	c.welcomed("inbox:a")
+	c.expectClose(CloseSlow)
+}
+
 // TestCatchesUpWithTheLogAfterALostOne: who was told that nothing is missing, and then of a
 // loss, goes on where the new log begins.
 func TestCatchesUpWithTheLogAfterALostOne(t *testing.T) {

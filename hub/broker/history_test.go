@@ -376,6 +376,29 @@ func TestOlderEntriesOfAnotherServerAreNotNews(t *testing.T) {
 	})
 }
 
+// TestOneClockBehindAnother: what the new server records has a lower tag than what was
+// delivered, and is behind it all the same.
+func TestOneClockBehindAnother(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		r := run(t, keeping(t, url))
+		r.join(t, "log:a")
+		put(t, r.Broker, "log:a", "1", "")
+		at := put(t, r.Broker, "log:a", "2", "").Position
+		r.calls.await(t, "Deliver log:a 2")
+		c, ctx := client(t, url), context.Background()
+		earlier := hub.Position{Offset: 3, Tag: at.Tag - 1000}.ID()
+		err := errors.Join(
+			c.XAdd(ctx, &redis.XAddArgs{Stream: "aldaba:log:{log:a}", ID: earlier, Values: []any{"d", "3"}}).Err(),
+			c.HSet(ctx, "aldaba:meta:{log:a}", "last", earlier, "server", "another").Err())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rings(t, c)
+		r.calls.await(t, "Deliver log:a 3")
+		r.was(t, "1", "2", "resync", "3")
+	})
+}
+
 // TestLogThatIsLostTwiceIsFollowed: the second time while the follower looks at what the
 // first has left.
 func TestLogThatIsLostTwiceIsFollowed(t *testing.T) {

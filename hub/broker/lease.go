@@ -18,22 +18,27 @@ type lease struct {
 
 	value string    // of the last taking; empty: not held
 	asked string    // of one whose answer has not come: it may be held; empty: of none
-	term  int64     // how often anybody had taken it then
+	term  int64     // what counts the takings, then
+	first bool      // it was the first that the server knew of
 	sure  time.Time // it was held then
 }
 
-// takeScript counts the takings, in a key that stays. A third key is that of
-// whoever goes first. One that is made again has been counted. A third argument is the
-// count that there must be.
+// takeScript counts the takings in a key that stays: from the time of the first on, so
+// that a server that has lost everything does not come to a count that there was. A third
+// key is that of whoever goes before. A taking that is made again has been counted. A
+// third argument is the count that there must be. The answer is the count, and 1 for the
+// first taking; or nothing.
 var takeScript = redis.NewScript(`
 if redis.call('GET', KEYS[1]) == ARGV[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  return tonumber(redis.call('GET', KEYS[2]))
+  return { tonumber(redis.call('GET', KEYS[2])), 0 }
 end
-if ARGV[3] and redis.call('GET', KEYS[2]) ~= ARGV[3] then return 0 end
-if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
-return redis.call('INCR', KEYS[2])`)
+if ARGV[3] and redis.call('GET', KEYS[2]) ~= ARGV[3] then return {} end
+if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return {} end
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return {} end
+local time = redis.call('TIME')
+local first = redis.call('SET', KEYS[2], string.format('%d%06d', tonumber(time[1]), tonumber(time[2])), 'NX')
+return { redis.call('INCR', KEYS[2]), first and 1 or 0 }`)
 
 // take takes the lease if nobody has it, nor any of those before. A frozen Redis may give
 // it long after nobody waits for the answer any more: the next take finds that.
@@ -51,20 +56,21 @@ func (l *lease) takeIf(ctx context.Context, count []any, before []*lease) (bool,
 		keys = append(keys, b.key)
 	}
 	began := time.Now()
-	term, err := takeScript.Run(ctx, l.client, keys, append([]any{l.asked, milliseconds(l.ttl)}, count...)...).Int64()
+	answer, err := takeScript.Run(ctx, l.client, keys, append([]any{l.asked, milliseconds(l.ttl)}, count...)...).Int64Slice()
 	if err != nil {
 		return false, err
 	}
-	if term > 0 {
-		l.value, l.term, l.sure = l.asked, term, began
+	taken := len(answer) == 2
+	if taken {
+		l.value, l.term, l.first, l.sure = l.asked, answer[0], answer[1] == 1, began
 	}
 	l.asked = ""
-	return term > 0, nil
+	return taken, nil
 }
 
 // retake takes a lease that was found lost, and reports whether nobody else can have
-// had it meanwhile. A server that has lost everything counts from one: then that is known
-// only while it was sure to be held, and else it is not taken.
+// had it meanwhile. Of a server that has lost everything that is known only while it was
+// sure to be held; else it is not taken.
 func (l *lease) retake(ctx context.Context, before ...*lease) (alone bool, err error) {
 	last := l.term
 	var count []any
@@ -72,11 +78,8 @@ func (l *lease) retake(ctx context.Context, before ...*lease) (alone bool, err e
 		count = []any{last}
 	}
 	taken, err := l.takeIf(ctx, count, before)
-	return taken && (l.term == last+1 || l.isFirst()), err
+	return taken && (l.term == last+1 || l.first), err
 }
-
-// isFirst reports whether the server knows of no taking before the last one.
-func (l *lease) isFirst() bool { return l.term == 1 }
 
 // held reports whether somebody has the lease.
 func (l *lease) held(ctx context.Context) (bool, error) {
@@ -111,7 +114,12 @@ func (l *lease) cede(ctx context.Context, other *lease, value string) (bool, err
 	return n == 1, err
 }
 
-// release gives the lease up, if it is still held.
+// release gives up what is held, or may be.
 func (l *lease) release(ctx context.Context) {
-	_ = releaseScript.Run(ctx, l.client, []string{l.key}, l.value).Err() // else it runs out
+	for _, value := range []string{l.value, l.asked} {
+		if value != "" {
+			_ = releaseScript.Run(ctx, l.client, []string{l.key}, value).Err() // else it runs out
+		}
+	}
+	l.value, l.asked = "", ""
 }

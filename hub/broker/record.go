@@ -175,7 +175,6 @@ func (r *recorder) fenced(ctx context.Context) error {
 		return nil
 	}
 	r.recording.release(ctx)
-	r.recording.value = ""
 	r.log.Warn("another replica records plain publishes now")
 	return errors.Join(errFenced, err)
 }
@@ -184,7 +183,7 @@ func (r *recorder) fenced(ctx context.Context) error {
 // recorded meanwhile.
 func (r *recorder) regain(ctx context.Context, before ...*lease) (bool, error) {
 	alone, err := r.recording.retake(ctx, before...)
-	if alone && r.recording.isFirst() && r.open > 0 {
+	if alone && r.recording.first && r.open > 0 {
 		// With the data went what the script knows of them. If they were recorded they
 		// may have been delivered, and all who did not hear them are told of the loss.
 		r.taken(r.open)

@@ -105,10 +105,7 @@ func (r *recorder) letGo(ctx context.Context) {
 	ctx, cancel := r.toTheEnd(ctx)
 	defer cancel()
 	for _, l := range []*lease{&r.recording, &r.standing} {
-		if l.value != "" {
-			l.release(ctx)
-			l.value = ""
-		}
+		l.release(ctx)
 	}
 	_ = r.client.Publish(ctx, r.own("handover"), "1").Err() // else the others look by themselves
 }
@@ -180,12 +177,10 @@ func (r *recorder) apply(ctx context.Context) (role, error) {
 			return roleRecorder, err
 		}
 		r.recording.release(ctx)
-		r.recording.value = ""
 		r.become(roleNone)
 	}
 	if r.standing.value != "" {
 		r.standing.release(ctx) // a standby that heard nothing meanwhile begins anew
-		r.standing.value = ""
 	}
 	vacant, err := r.isVacant(ctx)
 	if err != nil {
@@ -196,7 +191,7 @@ func (r *recorder) apply(ctx context.Context) (role, error) {
 		// what the former recorder left.
 		taken, err := r.recording.take(ctx, &r.standing)
 		if taken || err != nil {
-			r.deaf = r.deaf || taken && r.recording.term > 1
+			r.deaf = r.deaf || taken && !r.recording.first
 			return roleRecorder, err
 		}
 	}
@@ -214,6 +209,10 @@ func (r *recorder) isVacant(ctx context.Context) (bool, error) {
 	first := !r.looked
 	r.looked = true
 	if held == 0 && !first && err == nil {
+		select {
+		case <-r.wake: // what a former link has left
+		default:
+		}
 		r.idle(ctx, 2*r.timing.poll)
 		held, err = r.client.Exists(ctx, r.recording.key, r.standing.key).Result()
 	}

@@ -137,7 +137,6 @@ func (r *recorder) takeOver(ctx context.Context, l *link) error {
 	r.hearLess(l)
 	r.deaf = false // it has listened, or a gap is counted below
 	r.standing.release(ctx)
-	r.standing.value = ""
 	r.metrics.recorder.Set(1)
 	r.metrics.standby.Set(0)
 	r.metrics.takeovers.Inc()

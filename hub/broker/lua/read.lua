@@ -61,19 +61,24 @@ local function follows(log, id, last)
   return first[1] ~= nil and offset(first[1][1]) == offset(id) + 1
 end
 
--- behind returns the id behind which all entries are newer than id, of that epoch: tags
--- rise in any log, so whoever was delivered up to id has none of them.
+-- behind returns the id behind which all entries are newer than id, of that epoch, so that
+-- whoever was delivered up to id has none of them. Without that entry it is the tags that
+-- tell: they rise with time.
 local function behind(log, id, epoch, last)
+  if #redis.call('XRANGE', log, id, id) == 1 then return id end
   local old = offset(id) > 0 and tag(id) or (tonumber(epoch) or 0) - 1
   local first = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
   if not first then return last end
-  if tag(first[1]) > old then return string.format('%d-0', offset(first[1]) - 1) end
+  if tag(first[1]) > old then
+    local before = offset(first[1]) - 1
+    return whole(before) .. '-' .. whole(before > 0 and old or 0)
+  end
   local found, low, high = first[1], offset(first[1]), offset(last)
   while low < high do -- found is at low, and not newer
     local middle = math.ceil((low + high) / 2)
-    local entry = redis.call('XRANGE', log, whole(middle), whole(middle))[1]
+    local entry = redis.call('XRANGE', log, whole(middle), '+', 'COUNT', 1)[1]
     if entry and tag(entry[1]) <= old then
-      found, low = entry[1], middle
+      found, low = entry[1], offset(entry[1])
     else
       high = middle - 1
     end
