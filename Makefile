@@ -39,7 +39,7 @@ test: deps build
 ## lint: Go, JavaScript, and known vulnerabilities
 .PHONY: lint
 lint: $(GOLANGCI_LINT) $(GOVULNCHECK) $(PACKAGES)
-	$(GOLANGCI_LINT) run ./... ./.ci/tally
+	$(GOLANGCI_LINT) run --allow-parallel-runners ./... ./.ci/tally
 	npm --prefix frontend run --silent lint
 	npm --prefix frontend run --silent types
 	@.ci/vulncheck $(GOVULNCHECK)
