@@ -273,3 +273,49 @@ func TestLeaseWhoseAnswerWasLost(t *testing.T) {
 		}
 	}
 }
+
+// TestDataLostUnderALease: whoever was sure to hold it takes it again. Whoever was not, as
+// after a freeze, leaves it to others.
+func TestDataLostUnderALease(t *testing.T) {
+	onBoth(t, func(t *testing.T, url string) {
+		c, ctx := client(t, url), context.Background()
+		l := &lease{client: c, key: "k", owner: "one", ttl: time.Hour}
+		if taken, err := l.take(ctx); !taken || err != nil {
+			t.Fatal(taken, err)
+		}
+		for _, sure := range []bool{true, false} {
+			if err := c.FlushAll(ctx).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if !sure {
+				l.sure = time.Now().Add(-2 * l.ttl)
+			}
+			alone, err := l.retake(ctx)
+			if held := c.Exists(ctx, "k").Val() == 1; alone != sure || held != sure || err != nil {
+				t.Errorf("sure %v: alone %v, held %v, %v", sure, alone, held, err)
+			}
+		}
+	})
+}
+
+// TestWhoHasNotListenedLooksTwice: after the first look of all it lets those come first who
+// have, and nothing that a former link has left makes that shorter.
+func TestWhoHasNotListenedLooksTwice(t *testing.T) {
+	url := redistest.Start(t).URL()
+	b := run(t, Options{URL: url}).Broker
+	r := newRecorder(b)
+	for _, again := range []bool{false, true} {
+		r.signal()
+		began := time.Now()
+		vacant, err := r.isVacant(t.Context())
+		if waited := time.Since(began) >= 2*b.timing.poll; !vacant || err != nil || again && !waited {
+			t.Errorf("again %v: vacant %v, waited %v, %v", again, vacant, waited, err)
+		}
+	}
+	if err := client(t, url).Set(t.Context(), r.recording.key, "somebody", time.Hour).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if vacant, err := r.isVacant(t.Context()); vacant || err != nil {
+		t.Errorf("vacant %v, %v", vacant, err)
+	}
+}
